@@ -1,0 +1,23 @@
+//! Lanes, batches, the event log and queries: the only place with SQL.
+//!
+//! [`Store::submit`] hands a command to the [`writer`] of its lane, which commits many commands at once:
+//! [`batch`] decides them, [`session`] is the trait behind which [`sqlite`] and [`postgres`] stand.
+//! [`queries`] reads the tables, [`log`] the event log, and [`Store::begin`] gives a consumer the
+//! transaction that carries its effect and its position.
+
+pub mod batch;
+pub mod error;
+pub mod log;
+mod migrate;
+mod postgres;
+pub mod queries;
+pub mod request;
+mod rows;
+mod sealing;
+mod session;
+pub mod sql;
+mod sqlite;
+mod store;
+mod writer;
+
+pub use store::{Clock, Location, Settings, Store, migrate};

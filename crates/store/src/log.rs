@@ -1,0 +1,258 @@
+//! The event log, read: by position for consumers, by sequence for whoever folds it, by subject for an
+//! answer that is given again.
+
+use domain::{
+    chain::{GENESIS, Hash},
+    event::{Event, EventError, Stream},
+    id::{CommandId, EventId, MerchantId, PaymentId, WithdrawalId},
+    lane::Lane,
+    state::{Outcome, State, Subject},
+};
+use uuid::Uuid;
+
+use crate::{
+    batch::{LaneHead, LogEvent, StoredAnswer, SubjectKind},
+    error::ReadError,
+    queries::moment,
+    rows::{HEAD, head_from},
+    sql::{Reads, Row},
+};
+
+const EVENT: &str = "select lane, sequence, stream, position, event_id, command_id, event_type, version, \
+     occurred_at, merchant_id, subject_id, payload, hash from events";
+
+impl LogEvent {
+    /// The event as the domain knows it.
+    pub fn parse(&self) -> Result<Event, EventError> {
+        let Self {
+            event_id,
+            command_id,
+            occurred_at,
+            event_type,
+            version,
+            payload,
+            ..
+        } = self;
+        Event::parse(
+            *event_id,
+            *command_id,
+            *occurred_at,
+            event_type,
+            *version,
+            payload,
+        )
+    }
+}
+
+/// The events of a (stream, lane) behind a position, in order.
+pub async fn behind(
+    db: &dyn Reads,
+    stream: Stream,
+    lane: Lane,
+    position: i64,
+    limit: usize,
+) -> Result<Vec<LogEvent>, ReadError> {
+    let sql =
+        format!("{EVENT} where stream = $1 and lane = $2 and position > $3 order by position limit {limit}");
+    let params = vec![stream.number().into(), i64::from(lane.0).into(), position.into()];
+    db.query(&sql, params).await?.iter().map(event_from).collect()
+}
+
+/// The events of a lane behind a sequence, over all streams, in order.
+pub async fn behind_sequence(
+    db: &dyn Reads,
+    lane: Lane,
+    sequence: i64,
+    limit: usize,
+) -> Result<Vec<LogEvent>, ReadError> {
+    let sql = format!("{EVENT} where lane = $1 and sequence > $2 order by sequence limit {limit}");
+    db.query(&sql, vec![i64::from(lane.0).into(), sequence.into()])
+        .await?
+        .iter()
+        .map(event_from)
+        .collect()
+}
+
+pub async fn by_event_id(db: &dyn Reads, id: EventId) -> Result<Option<LogEvent>, ReadError> {
+    let rows = db
+        .query(&format!("{EVENT} where event_id = $1"), vec![id.0.into()])
+        .await?;
+    rows.first().map(event_from).transpose()
+}
+
+/// All that happened to a payment, withdrawal or merchant, in order.
+pub async fn by_subject(db: &dyn Reads, subject: Uuid, limit: usize) -> Result<Vec<LogEvent>, ReadError> {
+    let sql = format!("{EVENT} where subject_id = $1 order by sequence limit {limit}");
+    db.query(&sql, vec![subject.into()])
+        .await?
+        .iter()
+        .map(event_from)
+        .collect()
+}
+
+/// The ends of all lanes.
+pub async fn heads(db: &dyn Reads) -> Result<Vec<LaneHead>, ReadError> {
+    let rows = db.query(&format!("{HEAD} order by lane"), Vec::new()).await?;
+    rows.iter().map(head_from).collect()
+}
+
+/// The answer that was given to a request with an idempotency key: its subject, folded from the log up
+/// to the sequence that its lane had then.
+pub async fn replay(db: &dyn Reads, answer: &StoredAnswer) -> Result<Outcome, ReadError> {
+    let (sql, params) = match answer.kind {
+        SubjectKind::Payments => (
+            format!("{EVENT} where lane = $1 and sequence > $2 and sequence <= $3 order by sequence"),
+            vec![
+                i64::from(answer.lane.0).into(),
+                (answer.sequence - answer.size).into(),
+                answer.sequence.into(),
+            ],
+        ),
+        SubjectKind::Merchant | SubjectKind::Payment | SubjectKind::Withdrawal => (
+            format!("{EVENT} where subject_id = $1 and sequence <= $2 order by sequence"),
+            vec![answer.subject_id.into(), answer.sequence.into()],
+        ),
+    };
+    let mut state = State::default();
+    let mut created = Vec::new();
+    for row in &db.query(&sql, params).await? {
+        let event = event_from(row)?
+            .parse()
+            .map_err(|error| ReadError::Invalid(error.to_string()))?;
+        state
+            .apply_resource(&event)
+            .map_err(|error| ReadError::Invalid(error.to_string()))?;
+        created.extend(event.body.payment_id());
+    }
+    let subject = match answer.kind {
+        SubjectKind::Merchant => Subject::Merchant(MerchantId(answer.subject_id)),
+        SubjectKind::Payment => Subject::Payment(PaymentId(answer.subject_id)),
+        SubjectKind::Payments => Subject::Payments(created),
+        SubjectKind::Withdrawal => Subject::Withdrawal(WithdrawalId(answer.subject_id)),
+    };
+    let missing = || ReadError::Invalid("the log does not hold what an idempotency key speaks of".to_owned());
+    state.outcome(&subject).ok_or_else(missing)
+}
+
+/// What is wrong with an event, seen from the one before it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    #[error("lane {lane}: sequence {expected} is missing, {found} follows")]
+    SequenceGap { lane: Lane, expected: i64, found: i64 },
+    #[error("{} lane {lane}: position {expected} is missing, {found} follows", stream.name())]
+    PositionGap {
+        stream: Stream,
+        lane: Lane,
+        expected: i64,
+        found: i64,
+    },
+    #[error("{} lane {lane} position {position}: the event is not the one that was sealed", stream.name())]
+    Altered {
+        stream: Stream,
+        lane: Lane,
+        position: i64,
+    },
+    #[error("lane {lane} sequence {sequence}: the time is earlier than that of the event before")]
+    ClockRanBack { lane: Lane, sequence: i64 },
+    #[error("lane {lane}: the head says {head:?} and the log ends at {log:?}")]
+    HeadDiffers {
+        lane: Lane,
+        head: Box<LaneHead>,
+        log: Box<LaneHead>,
+    },
+}
+
+/// Checks a lane event by event: sequences and positions without gaps, the chain, the clock.
+#[derive(Debug)]
+pub struct Verifier {
+    lane: LaneHead,
+}
+
+impl Verifier {
+    pub const fn new(lane: Lane) -> Self {
+        Self {
+            lane: LaneHead::empty(lane),
+        }
+    }
+
+    /// The next event of the lane in order of sequence. After a flaw the walk goes on from the event
+    /// itself, so that one flaw is told once.
+    pub fn next(&mut self, event: &LogEvent) -> Result<(), Flaw> {
+        let (lane, stream) = (event.lane, event.stream);
+        let (position, hash): (i64, Hash) = self.lane.streams[stream.index()];
+        let expected_sequence = self.lane.sequence + 1;
+        let clock = self.lane.clock;
+        self.lane.sequence = event.sequence;
+        self.lane.clock = event.occurred_at;
+        self.lane.streams[stream.index()] = (event.position, event.hash);
+        if event.sequence != expected_sequence {
+            return Err(Flaw::SequenceGap {
+                lane,
+                expected: expected_sequence,
+                found: event.sequence,
+            });
+        }
+        if event.position != position + 1 {
+            return Err(Flaw::PositionGap {
+                stream,
+                lane,
+                expected: position + 1,
+                found: event.position,
+            });
+        }
+        if event.seal(&hash) != event.hash {
+            return Err(Flaw::Altered {
+                stream,
+                lane,
+                position: event.position,
+            });
+        }
+        if event.occurred_at < clock {
+            return Err(Flaw::ClockRanBack {
+                lane,
+                sequence: event.sequence,
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether the lane ends where its head says.
+    pub fn end(&self, head: &LaneHead) -> Result<(), Flaw> {
+        if *head == self.lane {
+            return Ok(());
+        }
+        Err(Flaw::HeadDiffers {
+            lane: head.lane,
+            head: Box::new(head.clone()),
+            log: Box::new(self.lane.clone()),
+        })
+    }
+
+    pub const fn sequence(&self) -> i64 {
+        self.lane.sequence
+    }
+}
+
+fn event_from(row: &Row) -> Result<LogEvent, ReadError> {
+    let narrow = |column: usize| {
+        u16::try_from(row.int(column)?)
+            .map_err(|_| ReadError::Invalid("a lane or version below zero".to_owned()))
+    };
+    let stream = Stream::from_number(row.int(2)?);
+    let hash: Result<Hash, _> = row.bytes(12)?.try_into();
+    Ok(LogEvent {
+        lane: Lane(narrow(0)?),
+        sequence: row.int(1)?,
+        stream: stream.ok_or_else(|| ReadError::Invalid("an unknown stream".to_owned()))?,
+        position: row.int(3)?,
+        event_id: EventId(row.uuid(4)?),
+        command_id: CommandId(row.uuid(5)?),
+        event_type: row.text(6)?.to_owned(),
+        version: narrow(7)?,
+        occurred_at: moment(row.int(8)?),
+        merchant_id: MerchantId(row.uuid(9)?),
+        subject_id: row.uuid(10)?,
+        payload: row.text(11)?.to_owned(),
+        hash: hash.unwrap_or(GENESIS),
+    })
+}

@@ -1,0 +1,56 @@
+//! What goes into the writer and what comes back.
+
+use domain::{command::Command, state::Outcome};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+/// A command, and the claim that makes repeating it safe.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub command: Command,
+    pub claim: Option<Claim>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub outcome: Outcome,
+    /// The outcome is the one of an earlier request with the same idempotency key.
+    pub replayed: bool,
+}
+
+/// A claim on an idempotency key: the first request with it takes effect, an equal one gets the same
+/// answer, another one with the same key is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// 128 bits of SHA-256 over scope and key.
+    pub key_hash: Uuid,
+    /// 128 bits of SHA-256 over method, path and body.
+    pub fingerprint: Uuid,
+}
+
+/// An idempotency key has at most this many characters (IETF draft, Idempotency-Key).
+pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
+
+impl Claim {
+    /// `caller` and `merchant` are the scope: the same key of another caller or merchant is another
+    /// key. `merchant` is empty for a request that concerns no merchant yet.
+    pub fn new(caller: &str, merchant: &str, key: &str, request: &[&[u8]]) -> Self {
+        let scope = [caller.as_bytes(), merchant.as_bytes(), key.as_bytes()];
+        Self {
+            key_hash: hash(&scope),
+            fingerprint: hash(request),
+        }
+    }
+}
+
+/// Each part is preceded by its length, so that no two lists of parts have the same bytes.
+fn hash(parts: &[&[u8]]) -> Uuid {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    let digest: [u8; 32] = hasher.finalize().into();
+    let (half, _) = digest.split_at(16);
+    Uuid::from_slice(half).expect("half of a SHA-256 has sixteen bytes")
+}

@@ -1,0 +1,110 @@
+//! Transactions of consumers. They take turns with the writer at the gate, and do not wait for the disk:
+//! effect and position are atomic together, so after a power cut both are done again.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::BoxFuture;
+use rusqlite::Connection;
+use tokio::{sync::OwnedMutexGuard, task::block_in_place};
+
+use super::{DatabasePath, Durability, Gate, dialect, open, query, read_error};
+use crate::{
+    error::ReadError,
+    sql::{Row, Transaction, Value},
+};
+
+pub struct SqliteEffects {
+    path: DatabasePath,
+    gate: Gate,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl SqliteEffects {
+    pub(crate) fn new(path: DatabasePath, gate: Gate) -> Self {
+        Self {
+            path,
+            gate,
+            idle: Arc::default(),
+        }
+    }
+
+    pub async fn begin(&self) -> Result<Box<dyn Transaction>, ReadError> {
+        let turn = self.gate.clone().lock_owned().await;
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => open(&self.path, Durability::Atomic).map_err(read_error)?,
+        };
+        block_in_place(|| connection.execute_batch("begin immediate")).map_err(read_error)?;
+        Ok(Box::new(SqliteTransaction {
+            connection: Some(connection),
+            idle: self.idle.clone(),
+            _turn: turn,
+        }))
+    }
+}
+
+struct SqliteTransaction {
+    /// Taken out when the transaction has ended.
+    connection: Option<Connection>,
+    idle: Arc<Mutex<Vec<Connection>>>,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl SqliteTransaction {
+    fn connection(&self) -> &Connection {
+        self.connection
+            .as_ref()
+            .expect("a transaction that can be used has its connection")
+    }
+
+    fn end(&mut self, statement: &str) -> Result<(), ReadError> {
+        let Some(connection) = self.connection.take() else {
+            return Ok(());
+        };
+        block_in_place(|| connection.execute_batch(statement)).map_err(read_error)?;
+        // A connection whose transaction did not end well is closed instead, which rolls it back.
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(connection);
+        Ok(())
+    }
+}
+
+impl Drop for SqliteTransaction {
+    fn drop(&mut self) {
+        if let Err(error) = self.end("rollback") {
+            tracing::warn!(%error, "a consumer's transaction could not be rolled back; its connection is closed");
+        }
+    }
+}
+
+impl Transaction for SqliteTransaction {
+    fn query<'a>(
+        &'a mut self,
+        sql: &'a str,
+        params: Vec<Value>,
+    ) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
+        Box::pin(async move { block_in_place(|| query(self.connection(), sql, params)) })
+    }
+
+    fn execute<'a>(&'a mut self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, ReadError>> {
+        Box::pin(async move {
+            block_in_place(|| {
+                let mut statement = self
+                    .connection()
+                    .prepare_cached(&dialect(sql))
+                    .map_err(read_error)?;
+                let changed = statement
+                    .execute(rusqlite::params_from_iter(params))
+                    .map_err(read_error)?;
+                Ok(changed as u64)
+            })
+        })
+    }
+
+    fn commit(mut self: Box<Self>) -> BoxFuture<'static, Result<(), ReadError>> {
+        Box::pin(async move { self.end("commit") })
+    }
+}

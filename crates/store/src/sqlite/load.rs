@@ -1,0 +1,94 @@
+//! What a batch names, read under the writer's lock: one prepared look-up a row, in this process.
+
+use domain::{id::MerchantId, lane::Lane, merchant::EmailKey};
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+use super::{id, query};
+use crate::{
+    batch::{Loaded, Needs},
+    error::ReadError,
+    queries::{MERCHANT, PAYMENT, WITHDRAWAL, merchant_from, payment_from, withdrawal_from},
+    rows::{ACCOUNT, HEAD, KEY, account_from, head_from, stored_answer_from},
+};
+
+pub(super) fn load(connection: &Connection, needs: &Needs) -> Result<Loaded, ReadError> {
+    let mut loaded = Loaded::default();
+    let head = format!("{HEAD} where lane = $1");
+    let key_query = format!("{KEY} where key_prefix = $1 and key_hash = $2");
+    let merchant_query = format!("{MERCHANT} where id = $1");
+    let payment_query = format!("{PAYMENT} where id = $1");
+    let withdrawal_query = format!("{WITHDRAWAL} where id = $1");
+    let accounts = format!("{ACCOUNT} where owner = $1");
+    for lane in &needs.lanes {
+        for row in &query(connection, &head, vec![i64::from(lane.0).into()])? {
+            loaded.heads.push(head_from(row)?);
+        }
+    }
+    for key in &needs.keys {
+        for row in &query(
+            connection,
+            &key_query,
+            vec![key_prefix(key).into(), (*key).into()],
+        )? {
+            loaded.keys.push(stored_answer_from(row)?);
+        }
+    }
+    for merchant in &needs.merchants {
+        for row in &query(connection, &merchant_query, vec![(*merchant).into()])? {
+            let merchant = merchant_from(row)?;
+            loaded.state.merchants.insert(merchant.id, merchant);
+        }
+    }
+    for email in &needs.emails {
+        for row in &query(
+            connection,
+            "select id from merchants where email_key = $1",
+            vec![email.as_str().into()],
+        )? {
+            loaded
+                .state
+                .emails
+                .insert(EmailKey::of(email), MerchantId(row.uuid(0)?));
+        }
+    }
+    for payment in &needs.payments {
+        for row in &query(connection, &payment_query, vec![(*payment).into()])? {
+            let payment = payment_from(row)?;
+            loaded.state.payments.insert(payment.id, payment);
+        }
+    }
+    for withdrawal in &needs.withdrawals {
+        for row in &query(connection, &withdrawal_query, vec![(*withdrawal).into()])? {
+            let withdrawal = withdrawal_from(row)?;
+            loaded.state.withdrawals.insert(withdrawal.id, withdrawal);
+        }
+    }
+    for owner in &needs.account_owners {
+        for row in &query(connection, &accounts, vec![(*owner).into()])? {
+            let (key, account) = account_from(row)?;
+            loaded.state.accounts.insert(key, account);
+        }
+    }
+    Ok(loaded)
+}
+
+pub(super) fn commands_behind(
+    connection: &Connection,
+    lane: Lane,
+    sequence: i64,
+) -> Result<Vec<Uuid>, rusqlite::Error> {
+    let sql = "select distinct command_id from events where lane = ?1 and sequence > ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map(params![lane.0, sequence], |row| {
+        let bytes: [u8; 16] = row.get(0)?;
+        Ok(Uuid::from_bytes(bytes))
+    })?;
+    rows.collect()
+}
+
+/// The first 64 bits of a key's hash: what the narrow index holds.
+pub(super) fn key_prefix(key: &Uuid) -> i64 {
+    let (prefix, _) = id(key).split_at(8);
+    i64::from_be_bytes(prefix.try_into().expect("half of sixteen bytes is eight"))
+}

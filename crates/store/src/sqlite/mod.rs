@@ -1,0 +1,145 @@
+//! SQLite: one file in WAL mode, one writing thread, several readers.
+
+mod effects;
+mod load;
+pub(crate) mod migrate;
+mod reads;
+mod session;
+mod write;
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, types::ValueRef};
+use uuid::Uuid;
+
+pub use effects::SqliteEffects;
+pub use reads::SqliteReads;
+pub use session::{Gate, SqliteConnect};
+
+use crate::{
+    error::ReadError,
+    session::BatchError,
+    sql::{Row, Value},
+};
+
+/// How long a connection waits for another *process* that writes; within the process the gate decides.
+const BUSY_TIMEOUT_MS: i64 = 5000;
+const CACHED_STATEMENTS_MAX: usize = 128;
+/// The log is folded into the database file when it has this many pages of 4 KiB.
+const CHECKPOINT_PAGES: i64 = 4000;
+
+/// How much a commit promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// On the disk when it returns: for what is acknowledged to a caller.
+    Full,
+    /// Together or not at all, but perhaps not after a power cut: enough for an effect that is stored
+    /// with its position, because both go back together and the event is handled again.
+    Atomic,
+}
+
+pub(crate) fn open(path: &Path, durability: Durability) -> Result<Connection, rusqlite::Error> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS_MAX);
+    connection.pragma_update(None, "busy_timeout", BUSY_TIMEOUT_MS)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    let (synchronous, checkpoint) = match durability {
+        Durability::Full => ("full", CHECKPOINT_PAGES),
+        Durability::Atomic => ("normal", 0),
+    };
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "wal_autocheckpoint", checkpoint)?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    Ok(connection)
+}
+
+/// `sqlite:PATH` as a person wrote it, for messages.
+pub(crate) fn location(path: &Path) -> String {
+    format!("sqlite:{}", path.display())
+}
+
+/// Queries are written with `$1`, which SQLite reads as a name; `?1` is the number.
+fn dialect(sql: &str) -> String {
+    sql.replace('$', "?")
+}
+
+fn query(connection: &Connection, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, ReadError> {
+    let mut statement = connection.prepare_cached(&dialect(sql)).map_err(read_error)?;
+    let columns = statement.column_count();
+    let mut rows = statement
+        .query(rusqlite::params_from_iter(params))
+        .map_err(read_error)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().map_err(read_error)? {
+        let values: Result<Vec<_>, _> = (0..columns)
+            .map(|column| row.get_ref(column).map(value))
+            .collect();
+        found.push(Row(values.map_err(read_error)?));
+    }
+    Ok(found)
+}
+
+fn value(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(value) => Value::Int(value),
+        // No column holds one; a sum that overflowed would.
+        ValueRef::Real(_) => Value::Null,
+        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
+    }
+}
+
+impl rusqlite::ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+        use rusqlite::types::ToSqlOutput;
+        Ok(match self {
+            Self::Null => ToSqlOutput::Borrowed(ValueRef::Null),
+            Self::Int(value) => ToSqlOutput::Borrowed(ValueRef::Integer(*value)),
+            Self::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+            Self::Bytes(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
+            Self::Uuid(id) => ToSqlOutput::Borrowed(ValueRef::Blob(id.as_bytes())),
+        })
+    }
+}
+
+fn is_transient(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::CannotOpen
+                | ErrorCode::ReadOnly
+                | ErrorCode::OutOfMemory
+                | ErrorCode::OperationInterrupted
+        )
+    )
+}
+
+fn read_error(error: rusqlite::Error) -> ReadError {
+    if is_transient(&error) {
+        ReadError::Unavailable(error.to_string())
+    } else {
+        ReadError::Invalid(error.to_string())
+    }
+}
+
+fn batch_error(error: rusqlite::Error) -> BatchError {
+    if is_transient(&error) {
+        BatchError::Unavailable(error.to_string())
+    } else {
+        BatchError::Broken(error.to_string())
+    }
+}
+
+fn id(bytes: &Uuid) -> &[u8] {
+    bytes.as_bytes()
+}
+
+/// Where the database lies, shared by all that open it.
+pub(crate) type DatabasePath = std::sync::Arc<PathBuf>;

@@ -1,0 +1,278 @@
+//! The facade: commands in, outcomes out, and somewhere to read.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use domain::{
+    command::Action,
+    lane::{LANE_OF_CLAIMS, Lane, lane_of},
+    time::Timestamp,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    batch::Reply,
+    error::{OpenError, ReadError, SubmitError},
+    log,
+    postgres::{PostgresConnect, PostgresEffects, PostgresReads},
+    request::{Answer, Request},
+    sealing::Sealer,
+    sql::{Reads, Transaction},
+    sqlite::{self, Gate, SqliteConnect, SqliteEffects, SqliteReads},
+    writer::{Job, Rules, Writer},
+};
+
+/// Tells the time; passed in, so that a test can turn it.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    Sqlite(PathBuf),
+    /// A URL or a list of `key=value`, as libpq takes them.
+    Postgres(String),
+}
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub location: Location,
+    /// Fixed when the database is initialised; `None` takes what it has, or 16.
+    pub lanes: Option<u16>,
+    /// Writers share the lanes; SQLite has one.
+    pub writers: usize,
+    pub readers: usize,
+    /// Commands that wait for a writer; one more is refused at once.
+    pub queue_commands_max: usize,
+    pub batch_commands_max: usize,
+    pub idempotency_retention: Duration,
+    /// Seals bank details at rest.
+    pub sealing_key: [u8; 32],
+}
+
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    lanes: u16,
+    clock: Clock,
+    /// A lane's writer is number lane modulo writers. Emptied when the store is closed.
+    queues: Mutex<Vec<mpsc::Sender<Job>>>,
+    writers: Mutex<Vec<Running>>,
+    reads: Box<dyn Reads>,
+    effects: Effects,
+    commits: watch::Sender<u64>,
+    idempotency_retention: Duration,
+}
+
+enum Effects {
+    Sqlite(SqliteEffects),
+    Postgres(PostgresEffects),
+}
+
+enum Running {
+    Thread(thread::JoinHandle<()>),
+    Task(tokio::task::JoinHandle<()>),
+}
+
+impl Store {
+    /// Brings the database up to date and starts the writers.
+    pub async fn open(settings: Settings, clock: Clock) -> Result<Self, OpenError> {
+        let lanes = migrate(&settings, clock()).await?;
+        let rules = Rules {
+            lanes,
+            batch_commands_max: settings.batch_commands_max,
+            idempotency_retention: settings.idempotency_retention,
+            sealer: Arc::new(Sealer::new(&settings.sealing_key)),
+            clock: clock.clone(),
+            commits: watch::Sender::new(0),
+        };
+        let commits = rules.commits.clone();
+        let mut queues = Vec::new();
+        let mut writers = Vec::new();
+        let (reads, effects): (Box<dyn Reads>, Effects) = match &settings.location {
+            Location::Sqlite(path) => {
+                let path = Arc::new(path.clone());
+                let gate = Gate::default();
+                let (queue, inbox) = mpsc::channel(settings.queue_commands_max);
+                let connect = SqliteConnect {
+                    path: path.clone(),
+                    gate: gate.clone(),
+                };
+                writers.push(Running::Thread(on_a_thread(Writer::new(connect, rules), inbox)?));
+                queues.push(queue);
+                (
+                    Box::new(SqliteReads::start(&path, settings.readers)?),
+                    Effects::Sqlite(SqliteEffects::new(path, gate)),
+                )
+            }
+            Location::Postgres(config) => {
+                for _ in 0..settings.writers.clamp(1, usize::from(lanes)) {
+                    let (queue, inbox) = mpsc::channel(settings.queue_commands_max);
+                    let connect = PostgresConnect::new(config)?;
+                    writers.push(Running::Task(tokio::spawn(
+                        Writer::new(connect, rules.clone()).run(inbox),
+                    )));
+                    queues.push(queue);
+                }
+                let effects = PostgresEffects::new(config)?;
+                (
+                    Box::new(PostgresReads::new(config, settings.readers)?),
+                    Effects::Postgres(effects),
+                )
+            }
+        };
+        let inner = Inner {
+            lanes,
+            clock,
+            queues: Mutex::new(queues),
+            writers: Mutex::new(writers),
+            reads,
+            effects,
+            commits,
+            idempotency_retention: settings.idempotency_retention,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Hands a command to the writer of its lane and waits until it is durable, or certainly is not.
+    /// Dropping the future changes nothing about the command.
+    pub async fn submit(&self, request: Request) -> Result<Answer, SubmitError> {
+        let lane = match request.command.action {
+            // The email is claimed in lane 0, and with it the idempotency key.
+            Action::CreateMerchant { .. } => LANE_OF_CLAIMS,
+            _ => lane_of(request.command.merchant_id, self.inner.lanes),
+        };
+        let (reply, answer) = oneshot::channel();
+        let queue = self.queue(lane).ok_or(SubmitError::Unavailable)?;
+        queue
+            .try_send(Job { request, reply })
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => SubmitError::Busy,
+                mpsc::error::TrySendError::Closed(_) => SubmitError::Unavailable,
+            })?;
+        drop(queue);
+        match answer.await.map_err(|_| SubmitError::OutcomeUnknown)?? {
+            Reply::Answer(answer) => Ok(answer),
+            Reply::Replay(stored) => {
+                let outcome = log::replay(self.reads(), &stored)
+                    .await
+                    .map_err(|error| match error {
+                        ReadError::Unavailable(_) => SubmitError::Unavailable,
+                        ReadError::Invalid(reason) => {
+                            tracing::error!(%reason, "an answer could not be folded from the log");
+                            SubmitError::Broken
+                        }
+                    })?;
+                Ok(Answer {
+                    outcome,
+                    replayed: true,
+                })
+            }
+        }
+    }
+
+    pub fn reads(&self) -> &dyn Reads {
+        self.inner.reads.as_ref()
+    }
+
+    /// A transaction for a consumer's effect and position.
+    pub async fn begin(&self) -> Result<Box<dyn Transaction>, ReadError> {
+        match &self.inner.effects {
+            Effects::Sqlite(effects) => effects.begin().await,
+            Effects::Postgres(effects) => effects.begin().await,
+        }
+    }
+
+    /// Changes with each commit of this process.
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.inner.commits.subscribe()
+    }
+
+    pub fn lanes(&self) -> u16 {
+        self.inner.lanes
+    }
+
+    pub fn now(&self) -> Timestamp {
+        (self.inner.clock)()
+    }
+
+    pub async fn ping(&self) -> Result<(), ReadError> {
+        self.reads().query("select 1", Vec::new()).await.map(|_| ())
+    }
+
+    /// Deletes at most `limit` idempotency keys that have expired; gives how many.
+    pub async fn sweep(&self, limit: usize) -> Result<u64, ReadError> {
+        let retention = i64::try_from(self.inner.idempotency_retention.as_micros()).unwrap_or(i64::MAX);
+        let before = self.now().as_micros().saturating_sub(retention);
+        let mut transaction = self.begin().await?;
+        let sql = match self.inner.effects {
+            // Keys are appended in order of time, so the oldest stand first.
+            Effects::Sqlite(_) => format!(
+                "delete from idempotency_keys where no in \
+                 (select no from (select no, created_at from idempotency_keys order by no limit {limit}) \
+                 where created_at < $1)"
+            ),
+            Effects::Postgres(_) => format!(
+                "delete from idempotency_keys where key_hash in \
+                 (select key_hash from idempotency_keys where created_at < $1 order by created_at limit {limit})"
+            ),
+        };
+        let swept = transaction.execute(&sql, vec![before.into()]).await?;
+        transaction.commit().await?;
+        Ok(swept)
+    }
+
+    /// Takes no more commands; returns when all that were taken are answered.
+    pub async fn close(self) {
+        self.inner
+            .queues
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        let writers = std::mem::take(&mut *self.inner.writers.lock().unwrap_or_else(PoisonError::into_inner));
+        for writer in writers {
+            let ended = match writer {
+                Running::Task(task) => task.await.is_ok(),
+                Running::Thread(thread) => tokio::task::spawn_blocking(move || thread.join().is_ok())
+                    .await
+                    .unwrap_or(false),
+            };
+            if !ended {
+                tracing::error!("a writer ended by a panic");
+            }
+        }
+    }
+
+    fn queue(&self, lane: Lane) -> Option<mpsc::Sender<Job>> {
+        let queues = self.inner.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = usize::from(lane.0).checked_rem(queues.len())?;
+        queues.get(number).cloned()
+    }
+}
+
+/// Brings the database up to date without starting anything; gives the number of lanes.
+pub async fn migrate(settings: &Settings, now: Timestamp) -> Result<u16, OpenError> {
+    match &settings.location {
+        Location::Sqlite(path) => sqlite::migrate::migrate(path, settings.lanes, now),
+        Location::Postgres(config) => crate::postgres::migrate::migrate(config, settings.lanes, now).await,
+    }
+}
+
+/// `SQLite` is called, not awaited: its writer has a thread of its own.
+fn on_a_thread(
+    writer: Writer<SqliteConnect>,
+    inbox: mpsc::Receiver<Job>,
+) -> Result<thread::JoinHandle<()>, OpenError> {
+    let runtime = tokio::runtime::Handle::current();
+    thread::Builder::new()
+        .name("sqlite-write".to_owned())
+        .spawn(move || runtime.block_on(writer.run(inbox)))
+        .map_err(|error| OpenError::Read(ReadError::Unavailable(error.to_string())))
+}

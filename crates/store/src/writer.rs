@@ -1,0 +1,282 @@
+//! The writer: group commit. One task owns a set of lanes, and one transaction carries all the commands
+//! that gathered while the one before was being committed. There is no timer: a command that comes
+//! alone is committed at once.
+//!
+//! A caller is answered only when its batch is durable, or when it is certain that nothing was written.
+//! When the connection breaks at COMMIT the outcome is found out under the lanes' locks, in the log.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use domain::{lane::Lane, time::Timestamp};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    Clock,
+    batch::{Batch, Needs, Reply, Writes},
+    error::SubmitError,
+    request::Request,
+    sealing::Sealer,
+    session::{BatchError, Connect, Session},
+};
+
+/// How long a batch is tried again while the database is away, before its callers are told so.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(20);
+const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// A request on its way through the writer.
+pub struct Job {
+    pub request: Request,
+    pub reply: oneshot::Sender<Result<Reply, SubmitError>>,
+}
+
+type Replies = Vec<Result<Reply, SubmitError>>;
+
+/// What a writer needs to know besides its connection.
+#[derive(Clone)]
+pub struct Rules {
+    pub lanes: u16,
+    pub batch_commands_max: usize,
+    pub idempotency_retention: Duration,
+    pub sealer: Arc<Sealer>,
+    pub clock: Clock,
+    /// Counts up with each commit, so that readers of the log wake.
+    pub commits: watch::Sender<u64>,
+}
+
+pub struct Writer<C: Connect> {
+    connect: C,
+    rules: Rules,
+    session: Option<C::Session>,
+}
+
+impl<C: Connect> Writer<C> {
+    pub const fn new(connect: C, rules: Rules) -> Self {
+        Self {
+            connect,
+            rules,
+            session: None,
+        }
+    }
+
+    /// Runs until all senders are gone and what they sent is answered.
+    pub async fn run(mut self, mut inbox: mpsc::Receiver<Job>) {
+        let mut jobs = Vec::with_capacity(self.rules.batch_commands_max);
+        while inbox.recv_many(&mut jobs, self.rules.batch_commands_max).await > 0 {
+            let (requests, callers): (Vec<_>, Vec<_>) =
+                jobs.drain(..).map(|job| (job.request, job.reply)).unzip();
+            let replies = self.settle(&requests).await;
+            for (caller, reply) in callers.into_iter().zip(replies) {
+                // A caller that went away changes nothing: its effect is durable or refused already.
+                let _ = caller.send(reply);
+            }
+        }
+    }
+
+    /// Gives every request its reply. A batch that meets a broken invariant is decided again one command
+    /// at a time, so that one command does not harm its neighbours.
+    async fn settle(&mut self, requests: &[Request]) -> Replies {
+        match self.commit_with_retries(requests).await {
+            Ok(replies) => replies,
+            Err(SubmitError::Broken) if requests.len() > 1 => {
+                let mut replies = Vec::with_capacity(requests.len());
+                for request in requests {
+                    match self.commit_with_retries(std::slice::from_ref(request)).await {
+                        Ok(reply) => replies.extend(reply),
+                        Err(error) => replies.push(Err(error)),
+                    }
+                }
+                replies
+            }
+            Err(error) => requests.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
+    async fn commit_with_retries(&mut self, requests: &[Request]) -> Result<Replies, SubmitError> {
+        let mut retry = Retry::new();
+        loop {
+            let error = match self.attempt(requests).await {
+                Ok(replies) => return Ok(replies),
+                Err(Attempt::Failed(error)) => error,
+                Err(Attempt::Unknown {
+                    starts,
+                    replies,
+                    reason,
+                }) => {
+                    tracing::warn!(%reason, "the connection broke at COMMIT; looking for the outcome in the log");
+                    match self.find_out(requests, &starts, &mut retry).await? {
+                        true => return Ok(replies),
+                        false => continue,
+                    }
+                }
+            };
+            match error {
+                BatchError::Broken(reason) => {
+                    tracing::error!(%reason, commands = requests.len(), "a batch met a broken invariant and was rolled back");
+                    self.session = None;
+                    return Err(SubmitError::Broken);
+                }
+                BatchError::Unavailable(reason) | BatchError::OutcomeUnknown(reason) => {
+                    self.session = None;
+                    if !retry.pause().await {
+                        tracing::error!(%reason, "the database is not available; callers are told to try again");
+                        return Err(SubmitError::Unavailable);
+                    }
+                    tracing::warn!(%reason, "the database is not available; the batch is tried again");
+                }
+            }
+        }
+    }
+
+    async fn attempt(&mut self, requests: &[Request]) -> Result<Replies, Attempt> {
+        let needs = Needs::of(requests.iter(), self.rules.lanes);
+        let now = (self.rules.clock)();
+        let session = match &mut self.session {
+            Some(session) => session,
+            empty => empty.insert(self.connect.connect().await?),
+        };
+        let loaded = session.begin(&needs).await?;
+        let starts: BTreeMap<Lane, i64> = loaded
+            .heads
+            .iter()
+            .map(|head| (head.lane, head.sequence))
+            .collect();
+        let mut batch = Batch::new(
+            loaded,
+            self.rules.lanes,
+            now,
+            self.rules.keys_valid_from(now),
+            &self.rules.sealer,
+        );
+        let mut replies = Vec::with_capacity(requests.len());
+        for request in requests {
+            match batch.decide(request) {
+                Ok(reply) => replies.push(reply),
+                Err(error) => return Err(BatchError::Broken(error.to_string()).into()),
+            }
+        }
+        let writes = batch.into_writes();
+        if writes.is_empty() {
+            session.rollback().await?;
+            return Ok(replies);
+        }
+        match session.commit(&writes).await {
+            Ok(()) => {}
+            Err(BatchError::OutcomeUnknown(reason)) => {
+                self.session = None;
+                return Err(Attempt::Unknown {
+                    starts: changed_only(starts, &writes),
+                    replies,
+                    reason,
+                });
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.rules.commits.send_modify(|commits| *commits += 1);
+        Ok(replies)
+    }
+
+    /// Whether a batch whose COMMIT went unanswered is in the log. Locking the same lanes waits until
+    /// the old transaction has ended. A batch is one transaction, so one of its commands speaks for all;
+    /// a batch without events changed nothing that repeating it would double.
+    async fn find_out(
+        &mut self,
+        requests: &[Request],
+        starts: &BTreeMap<Lane, i64>,
+        retry: &mut Retry,
+    ) -> Result<bool, SubmitError> {
+        loop {
+            match self.look_up(requests, starts).await {
+                Ok(found) => return Ok(found),
+                Err(error) => {
+                    self.session = None;
+                    tracing::warn!(%error, "the outcome of a batch cannot be found out yet");
+                    if !retry.pause().await {
+                        return Err(SubmitError::OutcomeUnknown);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn look_up(
+        &mut self,
+        requests: &[Request],
+        starts: &BTreeMap<Lane, i64>,
+    ) -> Result<bool, BatchError> {
+        let mut session = self.connect.connect().await?;
+        let needs = Needs {
+            lanes: starts.keys().copied().collect(),
+            ..Needs::default()
+        };
+        session.begin(&needs).await?;
+        let mut found = false;
+        for (lane, sequence) in starts {
+            let committed = session.commands_behind(*lane, *sequence).await?;
+            found |= requests
+                .iter()
+                .any(|request| committed.contains(&request.command.id.0));
+        }
+        session.rollback().await?;
+        self.session = Some(session);
+        Ok(found)
+    }
+}
+
+impl Rules {
+    fn keys_valid_from(&self, now: Timestamp) -> Timestamp {
+        let retention = i64::try_from(self.idempotency_retention.as_micros()).unwrap_or(i64::MAX);
+        Timestamp::from_micros(now.as_micros().saturating_sub(retention))
+    }
+}
+
+/// Only lanes to which events were appended can tell whether the batch was committed.
+fn changed_only(mut starts: BTreeMap<Lane, i64>, writes: &Writes) -> BTreeMap<Lane, i64> {
+    starts.retain(|lane, _| writes.heads.iter().any(|head| head.lane == *lane));
+    starts
+}
+
+/// How one attempt ended without a durable batch.
+enum Attempt {
+    Failed(BatchError),
+    Unknown {
+        starts: BTreeMap<Lane, i64>,
+        replies: Replies,
+        reason: String,
+    },
+}
+
+impl From<BatchError> for Attempt {
+    fn from(error: BatchError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Pauses that double, within [`RETRY_MAX`] in all.
+struct Retry {
+    until: Instant,
+    pause: Duration,
+}
+
+impl Retry {
+    fn new() -> Self {
+        Self {
+            until: Instant::now() + RETRY_MAX,
+            pause: RETRY_PAUSE_MIN,
+        }
+    }
+
+    /// False when the time is up.
+    async fn pause(&mut self) -> bool {
+        if Instant::now() + self.pause > self.until {
+            return false;
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(RETRY_PAUSE_MAX);
+        true
+    }
+}
