@@ -286,13 +286,10 @@ impl<'a> Batch<'a> {
             self.writes.entries.extend(entries);
             self.append(lane, event);
         }
-        let outcome = self
-            .state
-            .outcome(&decision.subject)
-            .ok_or_else(|| FoldError::Unknown {
-                event_type: "outcome",
-                subject: command.merchant_id.0,
-            })?;
+        let outcome = self.state.outcome(&decision.subject).ok_or(FoldError::Unknown {
+            event_type: "outcome",
+            subject: command.merchant_id.0,
+        })?;
         if let Some(claim) = request.claim {
             self.claim(claim, lane, command.id, &decision.subject, &outcome);
         }

@@ -274,8 +274,7 @@ pub async fn ledger_history(
             entries.push(entry_from(row)?);
         }
     }
-    entries
-        .sort_by(|a, b| (b.created_at, b.transaction_id, b.id).cmp(&(a.created_at, a.transaction_id, a.id)));
+    entries.sort_by_key(|entry| std::cmp::Reverse((entry.created_at, entry.transaction_id, entry.id)));
     entries.truncate(limit);
     Ok((total, entries))
 }
@@ -361,7 +360,7 @@ impl Query {
         );
         if let Ok(id) = Uuid::parse_str(text) {
             let id = self.param(id);
-            condition.push_str(&format!(" or id = {id}"));
+            condition = format!("{condition} or id = {id}");
         }
         self.condition(&format!("({condition})"));
     }
@@ -373,8 +372,8 @@ impl Query {
             let id = self.param(after.id);
             self.condition(&format!("(created_at, id) < ({created_at}, {id})"));
         }
-        self.sql
-            .push_str(&format!(" order by created_at desc, id desc limit {limit}"));
+        self.sql.push_str(" order by created_at desc, id desc limit ");
+        self.sql.push_str(&limit.to_string());
     }
 }
 

@@ -108,10 +108,10 @@ impl<C: Connect> Writer<C> {
                     reason,
                 }) => {
                     tracing::warn!(%reason, "the connection broke at COMMIT; looking for the outcome in the log");
-                    match self.find_out(requests, &starts, &mut retry).await? {
-                        true => return Ok(replies),
-                        false => continue,
+                    if self.find_out(requests, &starts, &mut retry).await? {
+                        return Ok(replies);
                     }
+                    continue;
                 }
             };
             match error {

@@ -60,7 +60,7 @@ pub struct PostgresSession {
 
 impl Session for PostgresSession {
     async fn begin(&mut self, needs: &Needs) -> Result<Loaded, BatchError> {
-        let found = in_time(async { Ok(load(&self.client, &self.loads, needs).await?) })
+        let found = in_time(async { Ok(Box::pin(load(&self.client, &self.loads, needs)).await?) })
             .await
             .map_err(Failure::before_commit)?;
         found.map_err(|error| match error {

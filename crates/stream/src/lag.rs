@@ -1,0 +1,58 @@
+//! How far behind the log a consumer is, in events and in seconds.
+
+use std::collections::BTreeMap;
+
+use domain::time::Timestamp;
+use store::{error::ReadError, log, sql::Reads};
+
+use crate::position;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lag {
+    pub consumer: String,
+    pub events: i64,
+    /// The age of the oldest event that is not handled yet; 0 when there is none.
+    pub micros: i64,
+    pub dead_letters: i64,
+}
+
+/// The lag of every consumer that has ever run on this database, by name.
+pub async fn lags(db: &dyn Reads, now: Timestamp) -> Result<Vec<Lag>, ReadError> {
+    let sql =
+        "select consumer, stream, lane, position from consumer_positions order by consumer, stream, lane";
+    let positions = db.query(sql, Vec::new()).await?;
+    // Read after the positions, so that no position is ahead of its head.
+    let heads: BTreeMap<_, _> = log::heads(db)
+        .await?
+        .into_iter()
+        .map(|head| (head.lane, head))
+        .collect();
+    let mut lags: BTreeMap<String, Lag> = BTreeMap::new();
+    for row in &positions {
+        let consumer = row.text(0)?;
+        let (stream, lane) = position::place(row, 1)?;
+        let behind = row.int(3)?;
+        let head = heads.get(&lane).map_or(0, |head| head.streams[stream.index()].0);
+        let lag = lags.entry(consumer.to_owned()).or_insert_with(|| Lag {
+            consumer: consumer.to_owned(),
+            events: 0,
+            micros: 0,
+            dead_letters: 0,
+        });
+        if head > behind {
+            lag.events += head - behind;
+            let oldest = log::behind(db, stream, lane, behind, 1).await?;
+            let age = oldest
+                .first()
+                .map_or(0, |event| now.as_micros() - event.occurred_at.as_micros());
+            lag.micros = lag.micros.max(age);
+        }
+    }
+    let sql = "select consumer, count(*) from dead_letters group by consumer";
+    for row in &db.query(sql, Vec::new()).await? {
+        if let Some(lag) = lags.get_mut(row.text(0)?) {
+            lag.dead_letters = row.int(1)?;
+        }
+    }
+    Ok(lags.into_values().collect())
+}
