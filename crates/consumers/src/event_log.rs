@@ -6,9 +6,7 @@ use stream::consumer::HandleError;
 
 /// Bank details are masked in the event already; nothing else of it is personal.
 pub fn write_line(event: &LogEvent, sentence: &'static str) -> Result<(), HandleError> {
-    let parsed = event
-        .parse()
-        .map_err(|error| HandleError::Poison(error.to_string()))?;
+    let parsed = event.parse().map_err(|error| HandleError::Poison(error.to_string()))?;
     let (amount_minor, currency) = match &parsed.body {
         EventBody::PaymentCreated(e) => (Some(e.amount.get()), Some(e.currency)),
         EventBody::PaymentCompleted(e) => (Some(e.amount.get()), Some(e.currency)),

@@ -10,8 +10,5 @@ use stream::consumer::Consumer;
 
 /// All consumers that run with the program.
 pub fn all() -> Vec<Arc<dyn Consumer>> {
-    vec![
-        Arc::new(payment_log::PaymentLog),
-        Arc::new(withdrawal_log::WithdrawalLog),
-    ]
+    vec![Arc::new(payment_log::PaymentLog), Arc::new(withdrawal_log::WithdrawalLog)]
 }

@@ -66,44 +66,14 @@ mod tests {
         let sealed = seal(&GENESIS, &LINK);
         let changed = [
             seal(&[1; 32], &LINK),
-            seal(
-                &GENESIS,
-                &Link {
-                    stream: Stream::Withdrawals,
-                    ..LINK
-                },
-            ),
-            seal(
-                &GENESIS,
-                &Link {
-                    lane: Lane(4),
-                    ..LINK
-                },
-            ),
+            seal(&GENESIS, &Link { stream: Stream::Withdrawals, ..LINK }),
+            seal(&GENESIS, &Link { lane: Lane(4), ..LINK }),
             seal(&GENESIS, &Link { position: 2, ..LINK }),
             seal(&GENESIS, &Link { sequence: 3, ..LINK }),
-            seal(
-                &GENESIS,
-                &Link {
-                    event_type: "PaymentCreate",
-                    ..LINK
-                },
-            ),
+            seal(&GENESIS, &Link { event_type: "PaymentCreate", ..LINK }),
             seal(&GENESIS, &Link { version: 2, ..LINK }),
-            seal(
-                &GENESIS,
-                &Link {
-                    occurred_at: Timestamp::from_micros(1_000_001),
-                    ..LINK
-                },
-            ),
-            seal(
-                &GENESIS,
-                &Link {
-                    payload: b"{ }",
-                    ..LINK
-                },
-            ),
+            seal(&GENESIS, &Link { occurred_at: Timestamp::from_micros(1_000_001), ..LINK }),
+            seal(&GENESIS, &Link { payload: b"{ }", ..LINK }),
         ];
         for other in changed {
             assert_ne!(sealed, other);

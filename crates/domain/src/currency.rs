@@ -65,10 +65,7 @@ mod tests {
     #[test]
     fn exponents_are_those_of_iso_4217() {
         let expected = [
-            (
-                0,
-                "JPY KRW VND CLP ISK UGX XAF XOF XPF BIF DJF GNF KMF PYG RWF VUV",
-            ),
+            (0, "JPY KRW VND CLP ISK UGX XAF XOF XPF BIF DJF GNF KMF PYG RWF VUV"),
             (2, "USD EUR GBP CHF MXN INR CNY BRL"),
             (3, "BHD IQD JOD KWD LYD OMR TND"),
             (4, "CLF UYW"),
@@ -84,9 +81,7 @@ mod tests {
 
     #[test]
     fn what_has_no_minor_unit_or_is_not_listed_is_refused() {
-        for code in [
-            "XXX", "XAU", "XDR", "XAG", "XTS", "ABC", "US", "USDT", "", "U$D", "ÜSD",
-        ] {
+        for code in ["XXX", "XAU", "XDR", "XAG", "XTS", "ABC", "US", "USDT", "", "U$D", "ÜSD"] {
             assert_eq!(Currency::parse(code), None, "{code}");
         }
     }

@@ -31,38 +31,25 @@ pub struct Decision {
 
 /// Decides one command against the state, at a moment that the caller names, in the merchant's lane.
 pub fn decide(state: &State, command: &Command, lane: Lane, now: Timestamp) -> Result<Decision, Refusal> {
-    let mut context = Context {
-        state,
-        command,
-        lane,
-        now,
-        ids: IdSource::new(command.id),
-    };
+    let mut context = Context { state, command, lane, now, ids: IdSource::new(command.id) };
     match &command.action {
         Action::CreateMerchant { name, email } => context.create_merchant(name, email),
         Action::UpdateMerchant { name, is_active } => context.update_merchant(name.as_deref(), *is_active),
         Action::CreatePayments(payments) => context.create_payments(payments),
-        Action::CompletePayment {
-            payment_id,
-            completed_by,
-        } => context.complete_payment(*payment_id, *completed_by),
+        Action::CompletePayment { payment_id, completed_by } => {
+            context.complete_payment(*payment_id, *completed_by)
+        }
         Action::CancelPayment { payment_id } => context.cancel_payment(*payment_id),
-        Action::RefundPayment {
-            payment_id,
-            amount,
-            reason,
-        } => context.refund_payment(*payment_id, *amount, reason.clone()),
+        Action::RefundPayment { payment_id, amount, reason } => {
+            context.refund_payment(*payment_id, *amount, reason.clone())
+        }
         Action::FlagPayment { payment_id, reason } => context.flag_payment(*payment_id, reason),
         Action::RequestWithdrawal(request) => context.request_withdrawal(request),
         Action::ProcessWithdrawal { withdrawal_id } => context.process_withdrawal(*withdrawal_id),
-        Action::CompleteWithdrawal {
-            withdrawal_id,
-            external_transaction_id,
-        } => context.complete_withdrawal(*withdrawal_id, external_transaction_id.clone()),
-        Action::FailWithdrawal {
-            withdrawal_id,
-            reason,
-        } => context.fail_withdrawal(*withdrawal_id, reason),
+        Action::CompleteWithdrawal { withdrawal_id, external_transaction_id } => {
+            context.complete_withdrawal(*withdrawal_id, external_transaction_id.clone())
+        }
+        Action::FailWithdrawal { withdrawal_id, reason } => context.fail_withdrawal(*withdrawal_id, reason),
         Action::CancelWithdrawal { withdrawal_id } => context.cancel_withdrawal(*withdrawal_id),
     }
 }
@@ -81,16 +68,9 @@ impl Context<'_> {
             return Err(Refusal::EmailTaken);
         }
         let merchant_id = self.command.merchant_id;
-        let body = MerchantCreated {
-            merchant_id,
-            name: name.to_owned(),
-            email: email.to_owned(),
-        };
+        let body = MerchantCreated { merchant_id, name: name.to_owned(), email: email.to_owned() };
         let event = self.event(EventBody::MerchantCreated(body));
-        Ok(Decision {
-            events: vec![event],
-            subject: Subject::Merchant(merchant_id),
-        })
+        Ok(Decision { events: vec![event], subject: Subject::Merchant(merchant_id) })
     }
 
     fn update_merchant(&mut self, name: Option<&str>, is_active: Option<bool>) -> Result<Decision, Refusal> {
@@ -99,21 +79,11 @@ impl Context<'_> {
         let name = name.filter(|name| *name != merchant.name);
         let is_active = is_active.filter(|is_active| *is_active != merchant.is_active);
         if name.is_none() && is_active.is_none() {
-            return Ok(Decision {
-                events: Vec::new(),
-                subject,
-            });
+            return Ok(Decision { events: Vec::new(), subject });
         }
-        let body = MerchantUpdated {
-            merchant_id: merchant.id,
-            name: name.map(str::to_owned),
-            is_active,
-        };
+        let body = MerchantUpdated { merchant_id: merchant.id, name: name.map(str::to_owned), is_active };
         let event = self.event(EventBody::MerchantUpdated(body));
-        Ok(Decision {
-            events: vec![event],
-            subject,
-        })
+        Ok(Decision { events: vec![event], subject })
     }
 
     fn create_payments(&mut self, payments: &[NewPayment]) -> Result<Decision, Refusal> {
@@ -133,10 +103,7 @@ impl Context<'_> {
             };
             events.push(self.event(EventBody::PaymentCreated(body)));
         }
-        Ok(Decision {
-            events,
-            subject: Subject::Payments(created),
-        })
+        Ok(Decision { events, subject: Subject::Payments(created) })
     }
 
     fn complete_payment(&mut self, id: PaymentId, completed_by: CompletedBy) -> Result<Decision, Refusal> {
@@ -145,16 +112,10 @@ impl Context<'_> {
         match payment.status {
             PaymentStatus::Pending => {}
             PaymentStatus::Completed => {
-                return Ok(Decision {
-                    events: Vec::new(),
-                    subject,
-                });
+                return Ok(Decision { events: Vec::new(), subject });
             }
             status @ (PaymentStatus::PartiallyRefunded | PaymentStatus::Refunded | PaymentStatus::Failed) => {
-                return Err(Refusal::PaymentNotPending {
-                    status,
-                    wanted: "completed",
-                });
+                return Err(Refusal::PaymentNotPending { status, wanted: "completed" });
             }
         }
         let minor = payment.amount.get();
@@ -169,10 +130,7 @@ impl Context<'_> {
             completed_at: self.now,
             completed_by,
         }));
-        Ok(Decision {
-            events: vec![event],
-            subject,
-        })
+        Ok(Decision { events: vec![event], subject })
     }
 
     fn cancel_payment(&mut self, id: PaymentId) -> Result<Decision, Refusal> {
@@ -183,10 +141,7 @@ impl Context<'_> {
             | PaymentStatus::PartiallyRefunded
             | PaymentStatus::Refunded
             | PaymentStatus::Failed) => {
-                return Err(Refusal::PaymentNotPending {
-                    status,
-                    wanted: "cancelled",
-                });
+                return Err(Refusal::PaymentNotPending { status, wanted: "cancelled" });
             }
         }
         let event = self.event(EventBody::PaymentCancelled(PaymentCancelled {
@@ -195,10 +150,7 @@ impl Context<'_> {
             amount: payment.amount,
             currency: payment.currency,
         }));
-        Ok(Decision {
-            events: vec![event],
-            subject: Subject::Payment(id),
-        })
+        Ok(Decision { events: vec![event], subject: Subject::Payment(id) })
     }
 
     fn refund_payment(
@@ -216,11 +168,8 @@ impl Context<'_> {
         }
         let refundable_minor = payment.refundable_minor();
         let requested_minor = amount.map_or(refundable_minor, AmountMinor::get);
-        let above = Refusal::RefundAbovePayment {
-            requested_minor,
-            refundable_minor,
-            currency: payment.currency,
-        };
+        let above =
+            Refusal::RefundAbovePayment { requested_minor, refundable_minor, currency: payment.currency };
         let refunded_amount = AmountMinor::new(requested_minor)
             .filter(|amount| amount.get() <= refundable_minor)
             .ok_or(above)?;
@@ -235,20 +184,14 @@ impl Context<'_> {
             refund_reason: reason,
             refunded_at: self.now,
         }));
-        Ok(Decision {
-            events: vec![event],
-            subject: Subject::Payment(id),
-        })
+        Ok(Decision { events: vec![event], subject: Subject::Payment(id) })
     }
 
     fn flag_payment(&mut self, id: PaymentId, reason: &str) -> Result<Decision, Refusal> {
         let payment = self.payment(id)?;
         let subject = Subject::Payment(id);
         if payment.flag_reason.is_some() {
-            return Ok(Decision {
-                events: Vec::new(),
-                subject,
-            });
+            return Ok(Decision { events: Vec::new(), subject });
         }
         let event = self.event(EventBody::PaymentFlagged(PaymentFlagged {
             payment_id: id,
@@ -259,20 +202,14 @@ impl Context<'_> {
             external_reference: payment.external_reference.clone(),
             description: payment.description.clone(),
         }));
-        Ok(Decision {
-            events: vec![event],
-            subject,
-        })
+        Ok(Decision { events: vec![event], subject })
     }
 
     fn request_withdrawal(&mut self, request: &NewWithdrawal) -> Result<Decision, Refusal> {
         let merchant_id = self.active_merchant()?;
         let withdrawal_id = WithdrawalId(self.ids.next_id());
         let booking = self.take_available(request.currency, request.amount)?;
-        self.check(
-            self.merchant_account(AccountKind::Pending, request.currency),
-            request.amount.get(),
-        )?;
+        self.check(self.merchant_account(AccountKind::Pending, request.currency), request.amount.get())?;
         let event = self.event(EventBody::WithdrawalRequested(WithdrawalRequested {
             withdrawal_id,
             merchant_id,
@@ -282,10 +219,7 @@ impl Context<'_> {
             bank_routing_number: request.bank_routing.masked(),
             booking,
         }));
-        Ok(Decision {
-            events: vec![event],
-            subject: Subject::Withdrawal(withdrawal_id),
-        })
+        Ok(Decision { events: vec![event], subject: Subject::Withdrawal(withdrawal_id) })
     }
 
     fn process_withdrawal(&mut self, id: WithdrawalId) -> Result<Decision, Refusal> {
@@ -296,10 +230,7 @@ impl Context<'_> {
             amount: withdrawal.amount,
             currency: withdrawal.currency,
         }));
-        Ok(Decision {
-            events: vec![event],
-            subject: Subject::Withdrawal(id),
-        })
+        Ok(Decision { events: vec![event], subject: Subject::Withdrawal(id) })
     }
 
     fn complete_withdrawal(
@@ -319,19 +250,12 @@ impl Context<'_> {
             external_transaction_id,
             booking,
         }));
-        Ok(Decision {
-            events: vec![event],
-            subject: Subject::Withdrawal(id),
-        })
+        Ok(Decision { events: vec![event], subject: Subject::Withdrawal(id) })
     }
 
     fn fail_withdrawal(&mut self, id: WithdrawalId, reason: &str) -> Result<Decision, Refusal> {
         let withdrawal = self.withdrawal(id, WithdrawalStatus::Processing, "failed")?;
-        let booking = self.book(
-            AccountKind::Available,
-            withdrawal.currency,
-            withdrawal.amount.get(),
-        )?;
+        let booking = self.book(AccountKind::Available, withdrawal.currency, withdrawal.amount.get())?;
         let event = self.event(EventBody::WithdrawalFailed(WithdrawalFailed {
             withdrawal_id: id,
             merchant_id: withdrawal.merchant_id,
@@ -340,19 +264,12 @@ impl Context<'_> {
             failure_reason: reason.to_owned(),
             booking,
         }));
-        Ok(Decision {
-            events: vec![event],
-            subject: Subject::Withdrawal(id),
-        })
+        Ok(Decision { events: vec![event], subject: Subject::Withdrawal(id) })
     }
 
     fn cancel_withdrawal(&mut self, id: WithdrawalId) -> Result<Decision, Refusal> {
         let withdrawal = self.withdrawal(id, WithdrawalStatus::Pending, "cancelled")?;
-        let booking = self.book(
-            AccountKind::Available,
-            withdrawal.currency,
-            withdrawal.amount.get(),
-        )?;
+        let booking = self.book(AccountKind::Available, withdrawal.currency, withdrawal.amount.get())?;
         let event = self.event(EventBody::WithdrawalCancelled(WithdrawalCancelled {
             withdrawal_id: id,
             merchant_id: withdrawal.merchant_id,
@@ -360,37 +277,21 @@ impl Context<'_> {
             currency: withdrawal.currency,
             booking,
         }));
-        Ok(Decision {
-            events: vec![event],
-            subject: Subject::Withdrawal(id),
-        })
+        Ok(Decision { events: vec![event], subject: Subject::Withdrawal(id) })
     }
 
     fn event(&mut self, body: EventBody) -> Event {
-        Event {
-            id: EventId(self.ids.next_id()),
-            command_id: self.command.id,
-            occurred_at: self.now,
-            body,
-        }
+        Event { id: EventId(self.ids.next_id()), command_id: self.command.id, occurred_at: self.now, body }
     }
 
     fn merchant(&self) -> Result<Merchant, Refusal> {
         let id = self.command.merchant_id;
-        self.state
-            .merchants
-            .get(&id)
-            .cloned()
-            .ok_or(Refusal::MerchantNotFound(id))
+        self.state.merchants.get(&id).cloned().ok_or(Refusal::MerchantNotFound(id))
     }
 
     fn active_merchant(&self) -> Result<MerchantId, Refusal> {
         let merchant = self.merchant()?;
-        if merchant.is_active {
-            Ok(merchant.id)
-        } else {
-            Err(Refusal::MerchantInactive)
-        }
+        if merchant.is_active { Ok(merchant.id) } else { Err(Refusal::MerchantInactive) }
     }
 
     /// The payment, if it is this merchant's: another merchant's does not exist for the caller.
@@ -421,34 +322,21 @@ impl Context<'_> {
         if withdrawal.status == required {
             Ok(withdrawal)
         } else {
-            Err(Refusal::WithdrawalInWrongState {
-                status: withdrawal.status,
-                required,
-                wanted,
-            })
+            Err(Refusal::WithdrawalInWrongState { status: withdrawal.status, required, wanted })
         }
     }
 
     fn merchant_account(&self, kind: AccountKind, currency: Currency) -> AccountKey {
-        AccountKey {
-            owner: Owner::Merchant(self.command.merchant_id),
-            kind,
-            currency,
-        }
+        AccountKey { owner: Owner::Merchant(self.command.merchant_id), kind, currency }
     }
 
     fn balance(&self, account: AccountKey) -> i64 {
-        self.state
-            .accounts
-            .get(&account)
-            .map_or(0, |account| account.balance_minor)
+        self.state.accounts.get(&account).map_or(0, |account| account.balance_minor)
     }
 
     /// What an account would hold after a change.
     fn check(&self, account: AccountKey, change_minor: i64) -> Result<i64, Refusal> {
-        self.balance(account)
-            .checked_add(change_minor)
-            .ok_or(Refusal::BalanceOutOfRange)
+        self.balance(account).checked_add(change_minor).ok_or(Refusal::BalanceOutOfRange)
     }
 
     fn check_platform(
@@ -457,14 +345,7 @@ impl Context<'_> {
         currency: Currency,
         change_minor: i64,
     ) -> Result<i64, Refusal> {
-        self.check(
-            AccountKey {
-                owner: Owner::Platform(self.lane),
-                kind,
-                currency,
-            },
-            change_minor,
-        )
+        self.check(AccountKey { owner: Owner::Platform(self.lane), kind, currency }, change_minor)
     }
 
     fn book(&mut self, kind: AccountKind, currency: Currency, change_minor: i64) -> Result<Booking, Refusal> {
@@ -481,11 +362,7 @@ impl Context<'_> {
         let available_minor = self.balance(self.merchant_account(AccountKind::Available, currency));
         let requested_minor = amount.get();
         if available_minor < requested_minor {
-            return Err(Refusal::InsufficientFunds {
-                available_minor,
-                requested_minor,
-                currency,
-            });
+            return Err(Refusal::InsufficientFunds { available_minor, requested_minor, currency });
         }
         self.book(AccountKind::Available, currency, -requested_minor)
     }

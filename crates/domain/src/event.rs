@@ -68,16 +68,9 @@ pub enum EventError {
     #[error("event type {0} is not known")]
     UnknownType(String),
     #[error("version {version} of {event_type} is newer than the {known} that is known")]
-    UnknownVersion {
-        event_type: String,
-        version: u16,
-        known: u16,
-    },
+    UnknownVersion { event_type: String, version: u16, known: u16 },
     #[error("the payload is not a {event_type}: {source}")]
-    Payload {
-        event_type: String,
-        source: serde_json::Error,
-    },
+    Payload { event_type: String, source: serde_json::Error },
 }
 
 macro_rules! events {
@@ -173,12 +166,7 @@ impl Event {
         payload: &str,
     ) -> Result<Self, EventError> {
         let body = EventBody::parse(event_type, version, payload)?;
-        Ok(Self {
-            id,
-            command_id,
-            occurred_at,
-            body,
-        })
+        Ok(Self { id, command_id, occurred_at, body })
     }
 
     pub const fn merchant_id(&self) -> MerchantId {

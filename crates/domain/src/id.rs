@@ -57,10 +57,7 @@ pub struct IdSource {
 
 impl IdSource {
     pub fn new(command: CommandId) -> Self {
-        Self {
-            command: command.0,
-            handed_out: 0,
-        }
+        Self { command: command.0, handed_out: 0 }
     }
 
     /// Version and variant bits stay; the random tail is counted up and wraps within itself.
@@ -90,16 +87,8 @@ mod tests {
 
     #[test]
     fn only_the_hyphenated_spelling_is_an_id() {
-        assert!(
-            "019a0000-0000-7000-8000-000000000001"
-                .parse::<PaymentId>()
-                .is_ok()
-        );
+        assert!("019a0000-0000-7000-8000-000000000001".parse::<PaymentId>().is_ok());
         assert!("019a0000000070008000000000000001".parse::<PaymentId>().is_err());
-        assert!(
-            "{019a0000-0000-7000-8000-000000000001}"
-                .parse::<PaymentId>()
-                .is_err()
-        );
+        assert!("{019a0000-0000-7000-8000-000000000001}".parse::<PaymentId>().is_err());
     }
 }

@@ -193,11 +193,7 @@ pub fn posting(event: &Event, lane: Lane) -> Option<Posting> {
         | EventBody::PaymentFlagged(_)
         | EventBody::WithdrawalProcessing(_) => return None,
     };
-    let account = |(owner, kind)| AccountKey {
-        owner,
-        kind,
-        currency,
-    };
+    let account = |(owner, kind)| AccountKey { owner, kind, currency };
     let (from_entry, to_entry) = if own_is_from {
         (booking.ledger_entry_id, booking.counter_entry_id)
     } else {
@@ -206,14 +202,8 @@ pub fn posting(event: &Event, lane: Lane) -> Option<Posting> {
     Some(Posting {
         entry_type,
         amount_minor: minor,
-        from: Leg {
-            account: account(from),
-            entry_id: from_entry,
-        },
-        to: Leg {
-            account: account(to),
-            entry_id: to_entry,
-        },
+        from: Leg { account: account(from), entry_id: from_entry },
+        to: Leg { account: account(to), entry_id: to_entry },
         payment_id: event.body.payment_id(),
         withdrawal_id: event.body.withdrawal_id(),
         new_balance_minor: booking.new_balance_minor,
@@ -227,9 +217,8 @@ mod tests {
 
     #[test]
     fn an_owner_survives_the_way_through_a_table() {
-        let merchant = Owner::Merchant(MerchantId(Uuid::from_u128(
-            0x019a_0000_0000_7000_8000_0000_0000_0001,
-        )));
+        let merchant =
+            Owner::Merchant(MerchantId(Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0001)));
         for owner in [merchant, Owner::Platform(Lane(0)), Owner::Platform(Lane(1023))] {
             assert_eq!(Owner::from_uuid(owner.to_uuid()), owner);
         }

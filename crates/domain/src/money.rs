@@ -15,11 +15,7 @@ pub struct AmountMinor(i64);
 
 impl AmountMinor {
     pub const fn new(minor: i64) -> Option<Self> {
-        if minor >= 1 && minor <= AMOUNT_MINOR_MAX {
-            Some(Self(minor))
-        } else {
-            None
-        }
+        if minor >= 1 && minor <= AMOUNT_MINOR_MAX { Some(Self(minor)) } else { None }
     }
 
     pub const fn get(self) -> i64 {

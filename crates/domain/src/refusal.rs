@@ -20,34 +20,19 @@ pub enum Refusal {
     #[error("The merchant is inactive: it takes no new payments or withdrawals.")]
     MerchantInactive,
     #[error("The payment is {status}; only a Pending payment can be {wanted}.")]
-    PaymentNotPending {
-        status: PaymentStatus,
-        wanted: &'static str,
-    },
+    PaymentNotPending { status: PaymentStatus, wanted: &'static str },
     #[error("The payment is {status}; only a Completed or PartiallyRefunded payment can be refunded.")]
     PaymentNotRefundable { status: PaymentStatus },
     #[error(
         "The refund of {requested_minor} is more than the {refundable_minor} {currency} minor units that are left of the payment."
     )]
-    RefundAbovePayment {
-        requested_minor: i64,
-        refundable_minor: i64,
-        currency: Currency,
-    },
+    RefundAbovePayment { requested_minor: i64, refundable_minor: i64, currency: Currency },
     #[error(
         "The available balance of {available_minor} {currency} minor units does not cover {requested_minor}."
     )]
-    InsufficientFunds {
-        available_minor: i64,
-        requested_minor: i64,
-        currency: Currency,
-    },
+    InsufficientFunds { available_minor: i64, requested_minor: i64, currency: Currency },
     #[error("The withdrawal is {status}; only a {required} withdrawal can be {wanted}.")]
-    WithdrawalInWrongState {
-        status: WithdrawalStatus,
-        required: WithdrawalStatus,
-        wanted: &'static str,
-    },
+    WithdrawalInWrongState { status: WithdrawalStatus, required: WithdrawalStatus, wanted: &'static str },
     #[error("The balance would leave the range of a 64-bit integer.")]
     BalanceOutOfRange,
 }

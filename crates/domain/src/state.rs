@@ -34,12 +34,7 @@ pub enum FoldError {
     #[error("{event_type} creates {subject} a second time")]
     CreatedTwice { event_type: &'static str, subject: Uuid },
     #[error("{event_type} of {subject} says that the balance is {said}, but its entries sum to {summed}")]
-    DriftedBalance {
-        event_type: &'static str,
-        subject: Uuid,
-        said: i64,
-        summed: i64,
-    },
+    DriftedBalance { event_type: &'static str, subject: Uuid, said: i64, summed: i64 },
     #[error("{event_type} of {subject} takes a balance out of the range of a 64-bit integer")]
     OutOfRange { event_type: &'static str, subject: Uuid },
 }
@@ -117,10 +112,7 @@ impl State {
                 created(event, self.merchants.insert(e.merchant_id, merchant).is_none())
             }
             EventBody::MerchantUpdated(e) => {
-                let merchant = self
-                    .merchants
-                    .get_mut(&e.merchant_id)
-                    .ok_or_else(|| unknown(event))?;
+                let merchant = self.merchants.get_mut(&e.merchant_id).ok_or_else(|| unknown(event))?;
                 if let Some(name) = &e.name {
                     merchant.name.clone_from(name);
                 }
@@ -194,10 +186,7 @@ impl State {
                 processed_at: None,
                 completed_at: None,
             };
-            return created(
-                event,
-                self.withdrawals.insert(e.withdrawal_id, withdrawal).is_none(),
-            );
+            return created(event, self.withdrawals.insert(e.withdrawal_id, withdrawal).is_none());
         }
         let id = event.body.withdrawal_id().ok_or_else(|| unknown(event))?;
         let withdrawal = self.withdrawals.get_mut(&id).ok_or_else(|| unknown(event))?;
@@ -208,9 +197,7 @@ impl State {
             }
             EventBody::WithdrawalCompleted(e) => {
                 withdrawal.status = WithdrawalStatus::Completed;
-                withdrawal
-                    .external_transaction_id
-                    .clone_from(&e.external_transaction_id);
+                withdrawal.external_transaction_id.clone_from(&e.external_transaction_id);
                 withdrawal.completed_at = Some(event.occurred_at);
             }
             EventBody::WithdrawalFailed(e) => {
@@ -229,20 +216,14 @@ impl State {
 
     /// Books both legs, or neither: the balances are checked before the first one is changed.
     fn book(&mut self, event: &Event, posting: &Posting) -> Result<Vec<Entry>, FoldError> {
-        let legs = [
-            (posting.from, -posting.amount_minor),
-            (posting.to, posting.amount_minor),
-        ];
+        let legs = [(posting.from, -posting.amount_minor), (posting.to, posting.amount_minor)];
         let mut entries = Vec::with_capacity(legs.len());
         for (Leg { account, entry_id }, amount_minor) in legs {
             let before = self.accounts.get(&account).copied().unwrap_or_default();
-            let after = before
-                .balance_minor
-                .checked_add(amount_minor)
-                .ok_or(FoldError::OutOfRange {
-                    event_type: event.body.event_type(),
-                    subject: event.body.subject(),
-                })?;
+            let after = before.balance_minor.checked_add(amount_minor).ok_or(FoldError::OutOfRange {
+                event_type: event.body.event_type(),
+                subject: event.body.subject(),
+            })?;
             if entry_id == posting.new_balance_of && after != posting.new_balance_minor {
                 return Err(FoldError::DriftedBalance {
                     event_type: event.body.event_type(),
@@ -279,18 +260,12 @@ impl State {
 }
 
 fn unknown(event: &Event) -> FoldError {
-    FoldError::Unknown {
-        event_type: event.body.event_type(),
-        subject: event.body.subject(),
-    }
+    FoldError::Unknown { event_type: event.body.event_type(), subject: event.body.subject() }
 }
 
 fn created(event: &Event, is_new: bool) -> Result<(), FoldError> {
     if is_new {
         return Ok(());
     }
-    Err(FoldError::CreatedTwice {
-        event_type: event.body.event_type(),
-        subject: event.body.subject(),
-    })
+    Err(FoldError::CreatedTwice { event_type: event.body.event_type(), subject: event.body.subject() })
 }

@@ -79,17 +79,8 @@ mod tests {
 
     #[test]
     fn an_offset_is_converted_and_nonsense_is_not_a_time() {
-        assert_eq!(
-            Timestamp::parse("1970-01-01T01:00:00+01:00"),
-            Some(Timestamp::from_micros(0))
-        );
-        for bad in [
-            "",
-            "2026-11-23",
-            "2026-13-01T00:00:00Z",
-            "now",
-            "1969-12-31T23:59:59Z",
-        ] {
+        assert_eq!(Timestamp::parse("1970-01-01T01:00:00+01:00"), Some(Timestamp::from_micros(0)));
+        for bad in ["", "2026-11-23", "2026-13-01T00:00:00Z", "now", "1969-12-31T23:59:59Z"] {
             assert_eq!(Timestamp::parse(bad), None, "{bad}");
         }
     }

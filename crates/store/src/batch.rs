@@ -38,12 +38,7 @@ pub struct LaneHead {
 
 impl LaneHead {
     pub const fn empty(lane: Lane) -> Self {
-        Self {
-            lane,
-            sequence: 0,
-            clock: Timestamp::from_micros(0),
-            streams: [(0, chain::GENESIS); 3],
-        }
+        Self { lane, sequence: 0, clock: Timestamp::from_micros(0), streams: [(0, chain::GENESIS); 3] }
     }
 }
 
@@ -142,9 +137,7 @@ impl Needs {
     }
 
     fn add(&mut self, request: &Request, lanes: u16) {
-        let Command {
-            merchant_id, action, ..
-        } = &request.command;
+        let Command { merchant_id, action, .. } = &request.command;
         let lane = lane_of(*merchant_id, lanes);
         self.lanes.insert(lane);
         self.keys.extend(request.claim.map(|claim| claim.key_hash));
@@ -272,10 +265,7 @@ impl<'a> Batch<'a> {
         }
         let command = &request.command;
         let lane = lane_of(command.merchant_id, self.lanes);
-        let clock = self
-            .heads
-            .get(&lane)
-            .map_or(self.now, |head| head.clock.max(self.now));
+        let clock = self.heads.get(&lane).map_or(self.now, |head| head.clock.max(self.now));
         let decision = match decide(&self.state, command, lane, clock) {
             Ok(decision) => decision,
             Err(refusal) => return Ok(Err(SubmitError::Refused(refusal))),
@@ -286,17 +276,14 @@ impl<'a> Batch<'a> {
             self.writes.entries.extend(entries);
             self.append(lane, event);
         }
-        let outcome = self.state.outcome(&decision.subject).ok_or(FoldError::Unknown {
-            event_type: "outcome",
-            subject: command.merchant_id.0,
-        })?;
+        let outcome = self
+            .state
+            .outcome(&decision.subject)
+            .ok_or(FoldError::Unknown { event_type: "outcome", subject: command.merchant_id.0 })?;
         if let Some(claim) = request.claim {
             self.claim(claim, lane, command.id, &decision.subject, &outcome);
         }
-        Ok(Ok(Reply::Answer(Answer {
-            outcome,
-            replayed: false,
-        })))
+        Ok(Ok(Reply::Answer(Answer { outcome, replayed: false })))
     }
 
     /// What to write so that all of it is durable.
@@ -304,24 +291,15 @@ impl<'a> Batch<'a> {
         let changed = self.changed;
         let state = &mut self.state;
         let writes = &mut self.writes;
-        writes.heads = changed
-            .lanes
-            .iter()
-            .filter_map(|lane| self.heads.remove(lane))
-            .collect();
-        writes.accounts = changed
-            .accounts
-            .iter()
-            .filter_map(|key| Some((*key, *state.accounts.get(key)?)))
-            .collect();
+        writes.heads = changed.lanes.iter().filter_map(|lane| self.heads.remove(lane)).collect();
+        writes.accounts =
+            changed.accounts.iter().filter_map(|key| Some((*key, *state.accounts.get(key)?))).collect();
         writes.merchants_new = take(&mut state.merchants, changed.merchants_new);
         writes.merchants_changed = take(&mut state.merchants, changed.merchants);
         writes.payments_new = take(&mut state.payments, changed.payments_new);
         writes.payments_changed = take(&mut state.payments, changed.payments);
         for (id, sealed) in changed.withdrawals_new {
-            writes
-                .withdrawals_new
-                .extend(state.withdrawals.remove(&id).map(|row| (row, sealed)));
+            writes.withdrawals_new.extend(state.withdrawals.remove(&id).map(|row| (row, sealed)));
         }
         writes.withdrawals_changed = take(&mut state.withdrawals, changed.withdrawals);
         if writes.keys.is_empty() {
@@ -333,10 +311,7 @@ impl<'a> Batch<'a> {
     fn known(&self, claim: Claim) -> Option<Result<Reply, SubmitError>> {
         if let Some((fingerprint, outcome)) = self.claimed.get(&claim.key_hash) {
             return Some(if *fingerprint == claim.fingerprint {
-                Ok(Reply::Answer(Answer {
-                    outcome: outcome.clone(),
-                    replayed: true,
-                }))
+                Ok(Reply::Answer(Answer { outcome: outcome.clone(), replayed: true }))
             } else {
                 Err(SubmitError::KeyReused)
             });
@@ -357,8 +332,7 @@ impl<'a> Batch<'a> {
             Subject::Payments(ids) => (SubjectKind::Payments, command.0, ids.len()),
             Subject::Withdrawal(id) => (SubjectKind::Withdrawal, id.0, 1),
         };
-        self.claimed
-            .insert(claim.key_hash, (claim.fingerprint, outcome.clone()));
+        self.claimed.insert(claim.key_hash, (claim.fingerprint, outcome.clone()));
         self.writes.keys.push(StoredAnswer {
             claim,
             kind,

@@ -59,11 +59,7 @@ pub enum OpenError {
     #[error("cannot open the database at {location}: {reason}")]
     Connect { location: String, reason: String },
     #[error("migration {number} ({name}) failed: {reason}")]
-    Migration {
-        number: i64,
-        name: String,
-        reason: String,
-    },
+    Migration { number: i64, name: String, reason: String },
     #[error(
         "migration {number} ({name}) was applied with another content than this program holds; \
          run the program that matches the database, or restore it"

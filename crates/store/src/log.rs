@@ -24,23 +24,8 @@ const EVENT: &str = "select lane, sequence, stream, position, event_id, command_
 impl LogEvent {
     /// The event as the domain knows it.
     pub fn parse(&self) -> Result<Event, EventError> {
-        let Self {
-            event_id,
-            command_id,
-            occurred_at,
-            event_type,
-            version,
-            payload,
-            ..
-        } = self;
-        Event::parse(
-            *event_id,
-            *command_id,
-            *occurred_at,
-            event_type,
-            *version,
-            payload,
-        )
+        let Self { event_id, command_id, occurred_at, event_type, version, payload, .. } = self;
+        Event::parse(*event_id, *command_id, *occurred_at, event_type, *version, payload)
     }
 }
 
@@ -66,28 +51,18 @@ pub async fn behind_sequence(
     limit: usize,
 ) -> Result<Vec<LogEvent>, ReadError> {
     let sql = format!("{EVENT} where lane = $1 and sequence > $2 order by sequence limit {limit}");
-    db.query(&sql, vec![i64::from(lane.0).into(), sequence.into()])
-        .await?
-        .iter()
-        .map(event_from)
-        .collect()
+    db.query(&sql, vec![i64::from(lane.0).into(), sequence.into()]).await?.iter().map(event_from).collect()
 }
 
 pub async fn by_event_id(db: &dyn Reads, id: EventId) -> Result<Option<LogEvent>, ReadError> {
-    let rows = db
-        .query(&format!("{EVENT} where event_id = $1"), vec![id.0.into()])
-        .await?;
+    let rows = db.query(&format!("{EVENT} where event_id = $1"), vec![id.0.into()]).await?;
     rows.first().map(event_from).transpose()
 }
 
 /// All that happened to a payment, withdrawal or merchant, in order.
 pub async fn by_subject(db: &dyn Reads, subject: Uuid, limit: usize) -> Result<Vec<LogEvent>, ReadError> {
     let sql = format!("{EVENT} where subject_id = $1 order by sequence limit {limit}");
-    db.query(&sql, vec![subject.into()])
-        .await?
-        .iter()
-        .map(event_from)
-        .collect()
+    db.query(&sql, vec![subject.into()]).await?.iter().map(event_from).collect()
 }
 
 /// The ends of all lanes.
@@ -116,12 +91,8 @@ pub async fn replay(db: &dyn Reads, answer: &StoredAnswer) -> Result<Outcome, Re
     let mut state = State::default();
     let mut created = Vec::new();
     for row in &db.query(&sql, params).await? {
-        let event = event_from(row)?
-            .parse()
-            .map_err(|error| ReadError::Invalid(error.to_string()))?;
-        state
-            .apply_resource(&event)
-            .map_err(|error| ReadError::Invalid(error.to_string()))?;
+        let event = event_from(row)?.parse().map_err(|error| ReadError::Invalid(error.to_string()))?;
+        state.apply_resource(&event).map_err(|error| ReadError::Invalid(error.to_string()))?;
         created.extend(event.body.payment_id());
     }
     let subject = match answer.kind {
@@ -140,26 +111,13 @@ pub enum Flaw {
     #[error("lane {lane}: sequence {expected} is missing, {found} follows")]
     SequenceGap { lane: Lane, expected: i64, found: i64 },
     #[error("{} lane {lane}: position {expected} is missing, {found} follows", stream.name())]
-    PositionGap {
-        stream: Stream,
-        lane: Lane,
-        expected: i64,
-        found: i64,
-    },
+    PositionGap { stream: Stream, lane: Lane, expected: i64, found: i64 },
     #[error("{} lane {lane} position {position}: the event is not the one that was sealed", stream.name())]
-    Altered {
-        stream: Stream,
-        lane: Lane,
-        position: i64,
-    },
+    Altered { stream: Stream, lane: Lane, position: i64 },
     #[error("lane {lane} sequence {sequence}: the time is earlier than that of the event before")]
     ClockRanBack { lane: Lane, sequence: i64 },
     #[error("lane {lane}: the head says {head:?} and the log ends at {log:?}")]
-    HeadDiffers {
-        lane: Lane,
-        head: Box<LaneHead>,
-        log: Box<LaneHead>,
-    },
+    HeadDiffers { lane: Lane, head: Box<LaneHead>, log: Box<LaneHead> },
 }
 
 /// Checks a lane event by event: sequences and positions without gaps, the chain, the clock.
@@ -170,9 +128,7 @@ pub struct Verifier {
 
 impl Verifier {
     pub const fn new(lane: Lane) -> Self {
-        Self {
-            lane: LaneHead::empty(lane),
-        }
+        Self { lane: LaneHead::empty(lane) }
     }
 
     /// The next event of the lane in order of sequence. After a flaw the walk goes on from the event
@@ -186,32 +142,16 @@ impl Verifier {
         self.lane.clock = event.occurred_at;
         self.lane.streams[stream.index()] = (event.position, event.hash);
         if event.sequence != expected_sequence {
-            return Err(Flaw::SequenceGap {
-                lane,
-                expected: expected_sequence,
-                found: event.sequence,
-            });
+            return Err(Flaw::SequenceGap { lane, expected: expected_sequence, found: event.sequence });
         }
         if event.position != position + 1 {
-            return Err(Flaw::PositionGap {
-                stream,
-                lane,
-                expected: position + 1,
-                found: event.position,
-            });
+            return Err(Flaw::PositionGap { stream, lane, expected: position + 1, found: event.position });
         }
         if event.seal(&hash) != event.hash {
-            return Err(Flaw::Altered {
-                stream,
-                lane,
-                position: event.position,
-            });
+            return Err(Flaw::Altered { stream, lane, position: event.position });
         }
         if event.occurred_at < clock {
-            return Err(Flaw::ClockRanBack {
-                lane,
-                sequence: event.sequence,
-            });
+            return Err(Flaw::ClockRanBack { lane, sequence: event.sequence });
         }
         Ok(())
     }

@@ -39,18 +39,11 @@ pub(crate) fn pending(
     applied: &[Applied],
     sql: fn(&Migration) -> &'static str,
 ) -> Result<Vec<&'static Migration>, OpenError> {
-    for Applied {
-        number,
-        checksum: stored,
-    } in applied
-    {
+    for Applied { number, checksum: stored } in applied {
         let known = MIGRATIONS.iter().find(|migration| migration.number == *number);
         let known = known.ok_or(OpenError::DatabaseNewer { number: *number })?;
         if checksum(sql(known)) != *stored {
-            return Err(OpenError::MigrationChanged {
-                number: *number,
-                name: known.name.to_owned(),
-            });
+            return Err(OpenError::MigrationChanged { number: *number, name: known.name.to_owned() });
         }
     }
     let is_pending = |migration: &&Migration| applied.iter().all(|done| done.number != migration.number);
@@ -71,30 +64,21 @@ mod tests {
     use super::*;
 
     fn applied(number: i64, checksum: &str) -> Applied {
-        Applied {
-            number,
-            checksum: checksum.to_owned(),
-        }
+        Applied { number, checksum: checksum.to_owned() }
     }
 
     #[test]
     fn what_was_applied_is_not_applied_again() {
         let sum = checksum(MIGRATIONS[0].sqlite);
         assert_eq!(pending(&[], |m| m.sqlite).unwrap().len(), MIGRATIONS.len());
-        assert_eq!(
-            pending(&[applied(1, &sum)], |m| m.sqlite).unwrap().len(),
-            MIGRATIONS.len() - 1
-        );
+        assert_eq!(pending(&[applied(1, &sum)], |m| m.sqlite).unwrap().len(), MIGRATIONS.len() - 1);
     }
 
     /// Failure mode 108: a program that is older than the database, or differs from it, keeps off.
     #[test]
     fn a_changed_or_an_unknown_migration_stops_the_start() {
         let changed = pending(&[applied(1, "00")], |m| m.sqlite);
-        assert!(matches!(
-            changed,
-            Err(OpenError::MigrationChanged { number: 1, .. })
-        ));
+        assert!(matches!(changed, Err(OpenError::MigrationChanged { number: 1, .. })));
         let newer = pending(&[applied(9999, "00")], |m| m.sqlite);
         assert!(matches!(newer, Err(OpenError::DatabaseNewer { number: 9999 })));
     }
@@ -105,9 +89,6 @@ mod tests {
         assert_eq!(lanes(0, Some(4)).unwrap(), Some(4));
         assert_eq!(lanes(4, None).unwrap(), None);
         assert_eq!(lanes(4, Some(4)).unwrap(), None);
-        assert!(matches!(
-            lanes(4, Some(8)),
-            Err(OpenError::Lanes { stored: 4, wanted: 8 })
-        ));
+        assert!(matches!(lanes(4, Some(8)), Err(OpenError::Lanes { stored: 4, wanted: 8 })));
     }
 }

@@ -85,9 +85,7 @@ const ENTRY: &str = "select id, transaction_id, owner, kind, currency, number, a
      entry_type, payment_id, withdrawal_id, created_at from ledger_entries";
 
 pub async fn merchant(db: &dyn Reads, id: MerchantId) -> Result<Option<Merchant>, ReadError> {
-    let rows = db
-        .query(&format!("{MERCHANT} where id = $1"), vec![id.0.into()])
-        .await?;
+    let rows = db.query(&format!("{MERCHANT} where id = $1"), vec![id.0.into()]).await?;
     rows.first().map(merchant_from).transpose()
 }
 
@@ -190,12 +188,7 @@ pub async fn balances(
             },
         };
         if balances.last().is_none_or(|balance| balance.currency != currency) {
-            balances.push(Balance {
-                currency,
-                available_minor: 0,
-                pending_minor: 0,
-                updated_at,
-            });
+            balances.push(Balance { currency, available_minor: 0, pending_minor: 0, updated_at });
         }
         let balance = balances.last_mut().expect("a balance was pushed above");
         balance.updated_at = balance.updated_at.max(updated_at);
@@ -219,16 +212,10 @@ async fn balance_as_of(
     let sql = "select balance_after, created_at from ledger_entries \
          where owner = $1 and kind = $2 and currency = $3 and created_at <= $4 \
          order by created_at desc, number desc limit 1";
-    let params = vec![
-        merchant.0.into(),
-        kind.number().into(),
-        currency.code().into(),
-        as_of.as_micros().into(),
-    ];
+    let params =
+        vec![merchant.0.into(), kind.number().into(), currency.code().into(), as_of.as_micros().into()];
     let rows = db.query(sql, params).await?;
-    rows.first()
-        .map(|row| Ok((row.int(0)?, moment(row.int(1)?))))
-        .transpose()
+    rows.first().map(|row| Ok((row.int(0)?, moment(row.int(1)?)))).transpose()
 }
 
 /// The available balance in the table beside the sum of its entries, in one snapshot.
@@ -241,16 +228,9 @@ pub async fn balance_proof(
          coalesce(cast(sum(amount >> 32) as bigint), 0), coalesce(cast(sum(amount & 4294967295) as bigint), 0) \
          from ledger_entries where owner = $1 and kind = $2 and currency = $3";
     let kind = AccountKind::Available.number();
-    let rows = db
-        .query(sql, vec![merchant.0.into(), kind.into(), currency.code().into()])
-        .await?;
-    let row = rows
-        .first()
-        .ok_or_else(|| ReadError::Invalid("an aggregate gave no row".to_owned()))?;
-    Ok(BalanceProof {
-        table_minor: row.int(0)?,
-        entries_minor: wide_sum(row.int(1)?, row.int(2)?),
-    })
+    let rows = db.query(sql, vec![merchant.0.into(), kind.into(), currency.code().into()]).await?;
+    let row = rows.first().ok_or_else(|| ReadError::Invalid("an aggregate gave no row".to_owned()))?;
+    Ok(BalanceProof { table_minor: row.int(0)?, entries_minor: wide_sum(row.int(1)?, row.int(2)?) })
 }
 
 /// How many entries a merchant has, and the last `limit` of them, newest first.
@@ -324,16 +304,11 @@ struct Query {
 
 impl Query {
     fn new(select: &str) -> Self {
-        Self {
-            sql: select.to_owned(),
-            params: Vec::new(),
-            has_where: false,
-        }
+        Self { sql: select.to_owned(), params: Vec::new(), has_where: false }
     }
 
     fn condition(&mut self, condition: &str) {
-        self.sql
-            .push_str(if self.has_where { " and " } else { " where " });
+        self.sql.push_str(if self.has_where { " and " } else { " where " });
         self.has_where = true;
         self.sql.push_str(condition);
     }
@@ -349,11 +324,7 @@ impl Query {
     }
 
     fn search(&mut self, text: &str) {
-        let escaped = text
-            .to_lowercase()
-            .replace('\\', "\\\\")
-            .replace('%', "\\%")
-            .replace('_', "\\_");
+        let escaped = text.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
         let pattern = self.param(format!("%{escaped}%"));
         let mut condition = format!(
             "lower(external_reference) like {pattern} escape '\\' or lower(description) like {pattern} escape '\\'"

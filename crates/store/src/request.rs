@@ -36,10 +36,7 @@ impl Claim {
     /// key. `merchant` is empty for a request that concerns no merchant yet.
     pub fn new(caller: &str, merchant: &str, key: &str, request: &[&[u8]]) -> Self {
         let scope = [caller.as_bytes(), merchant.as_bytes(), key.as_bytes()];
-        Self {
-            key_hash: hash(&scope),
-            fingerprint: hash(request),
-        }
+        Self { key_hash: hash(&scope), fingerprint: hash(request) }
     }
 }
 

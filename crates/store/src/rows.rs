@@ -38,10 +38,7 @@ pub(crate) fn stored_answer_from(row: &Row) -> Result<StoredAnswer, ReadError> {
     let kind = SubjectKind::from_number(row.int(2)?);
     let lane = u16::try_from(row.int(4)?).map_err(|_| ReadError::Invalid("a lane below zero".to_owned()))?;
     Ok(StoredAnswer {
-        claim: Claim {
-            key_hash: row.uuid(0)?,
-            fingerprint: row.uuid(1)?,
-        },
+        claim: Claim { key_hash: row.uuid(0)?, fingerprint: row.uuid(1)? },
         kind: kind.ok_or_else(|| ReadError::Invalid("an unknown kind of subject".to_owned()))?,
         subject_id: row.uuid(3)?,
         lane: Lane(lane),
@@ -57,10 +54,7 @@ pub(crate) fn account_from(row: &Row) -> Result<(AccountKey, Account), ReadError
         kind: account_kind(row.int(1)?)?,
         currency: currency(row.text(2)?)?,
     };
-    let account = Account {
-        balance_minor: row.int(3)?,
-        entries: row.int(4)?,
-        updated_at: moment(row.int(5)?),
-    };
+    let account =
+        Account { balance_minor: row.int(3)?, entries: row.int(4)?, updated_at: moment(row.int(5)?) };
     Ok((key, account))
 }

@@ -15,24 +15,15 @@ pub struct Sealer {
 
 impl Sealer {
     pub fn new(key: &[u8; 32]) -> Self {
-        Self {
-            cipher: XChaCha20Poly1305::new(key.into()),
-        }
+        Self { cipher: XChaCha20Poly1305::new(key.into()) }
     }
 
     /// Format byte, nonce, ciphertext. The withdrawal's id is authenticated with it, so that one
     /// withdrawal's details cannot be put into another's row.
     pub fn seal(&self, id: WithdrawalId, request: &NewWithdrawal) -> Vec<u8> {
         let nonce = nonce(id);
-        let plain = format!(
-            "{}\n{}",
-            request.bank_account.expose(),
-            request.bank_routing.expose()
-        );
-        let payload = Payload {
-            msg: plain.as_bytes(),
-            aad: id.0.as_bytes(),
-        };
+        let plain = format!("{}\n{}", request.bank_account.expose(), request.bank_routing.expose());
+        let payload = Payload { msg: plain.as_bytes(), aad: id.0.as_bytes() };
         let sealed = self
             .cipher
             .encrypt(&nonce, payload)

@@ -99,10 +99,7 @@ impl Store {
                 let path = Arc::new(path.clone());
                 let gate = Gate::default();
                 let (queue, inbox) = mpsc::channel(settings.queue_commands_max);
-                let connect = SqliteConnect {
-                    path: path.clone(),
-                    gate: gate.clone(),
-                };
+                let connect = SqliteConnect { path: path.clone(), gate: gate.clone() };
                 writers.push(Running::Thread(on_a_thread(Writer::new(connect, rules), inbox)?));
                 queues.push(queue);
                 (
@@ -114,16 +111,11 @@ impl Store {
                 for _ in 0..settings.writers.clamp(1, usize::from(lanes)) {
                     let (queue, inbox) = mpsc::channel(settings.queue_commands_max);
                     let connect = PostgresConnect::new(config)?;
-                    writers.push(Running::Task(tokio::spawn(
-                        Writer::new(connect, rules.clone()).run(inbox),
-                    )));
+                    writers.push(Running::Task(tokio::spawn(Writer::new(connect, rules.clone()).run(inbox))));
                     queues.push(queue);
                 }
                 let effects = PostgresEffects::new(config)?;
-                (
-                    Box::new(PostgresReads::new(config, settings.readers)?),
-                    Effects::Postgres(effects),
-                )
+                (Box::new(PostgresReads::new(config, settings.readers)?), Effects::Postgres(effects))
             }
         };
         let inner = Inner {
@@ -136,9 +128,7 @@ impl Store {
             commits,
             idempotency_retention: settings.idempotency_retention,
         };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Hands a command to the writer of its lane and waits until it is durable, or certainly is not.
@@ -151,29 +141,22 @@ impl Store {
         };
         let (reply, answer) = oneshot::channel();
         let queue = self.queue(lane).ok_or(SubmitError::Unavailable)?;
-        queue
-            .try_send(Job { request, reply })
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => SubmitError::Busy,
-                mpsc::error::TrySendError::Closed(_) => SubmitError::Unavailable,
-            })?;
+        queue.try_send(Job { request, reply }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SubmitError::Busy,
+            mpsc::error::TrySendError::Closed(_) => SubmitError::Unavailable,
+        })?;
         drop(queue);
         match answer.await.map_err(|_| SubmitError::OutcomeUnknown)?? {
             Reply::Answer(answer) => Ok(answer),
             Reply::Replay(stored) => {
-                let outcome = log::replay(self.reads(), &stored)
-                    .await
-                    .map_err(|error| match error {
-                        ReadError::Unavailable(_) => SubmitError::Unavailable,
-                        ReadError::Invalid(reason) => {
-                            tracing::error!(%reason, "an answer could not be folded from the log");
-                            SubmitError::Broken
-                        }
-                    })?;
-                Ok(Answer {
-                    outcome,
-                    replayed: true,
-                })
+                let outcome = log::replay(self.reads(), &stored).await.map_err(|error| match error {
+                    ReadError::Unavailable(_) => SubmitError::Unavailable,
+                    ReadError::Invalid(reason) => {
+                        tracing::error!(%reason, "an answer could not be folded from the log");
+                        SubmitError::Broken
+                    }
+                })?;
+                Ok(Answer { outcome, replayed: true })
             }
         }
     }
@@ -231,18 +214,14 @@ impl Store {
 
     /// Takes no more commands; returns when all that were taken are answered.
     pub async fn close(self) {
-        self.inner
-            .queues
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.inner.queues.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let writers = std::mem::take(&mut *self.inner.writers.lock().unwrap_or_else(PoisonError::into_inner));
         for writer in writers {
             let ended = match writer {
                 Running::Task(task) => task.await.is_ok(),
-                Running::Thread(thread) => tokio::task::spawn_blocking(move || thread.join().is_ok())
-                    .await
-                    .unwrap_or(false),
+                Running::Thread(thread) => {
+                    tokio::task::spawn_blocking(move || thread.join().is_ok()).await.unwrap_or(false)
+                }
             };
             if !ended {
                 tracing::error!("a writer ended by a panic");

@@ -56,11 +56,7 @@ pub struct Writer<C: Connect> {
 
 impl<C: Connect> Writer<C> {
     pub const fn new(connect: C, rules: Rules) -> Self {
-        Self {
-            connect,
-            rules,
-            session: None,
-        }
+        Self { connect, rules, session: None }
     }
 
     /// Runs until all senders are gone and what they sent is answered.
@@ -102,11 +98,7 @@ impl<C: Connect> Writer<C> {
             let error = match self.attempt(requests).await {
                 Ok(replies) => return Ok(replies),
                 Err(Attempt::Failed(error)) => error,
-                Err(Attempt::Unknown {
-                    starts,
-                    replies,
-                    reason,
-                }) => {
+                Err(Attempt::Unknown { starts, replies, reason }) => {
                     tracing::warn!(%reason, "the connection broke at COMMIT; looking for the outcome in the log");
                     if self.find_out(requests, &starts, &mut retry).await? {
                         return Ok(replies);
@@ -140,18 +132,10 @@ impl<C: Connect> Writer<C> {
             empty => empty.insert(self.connect.connect().await?),
         };
         let loaded = session.begin(&needs).await?;
-        let starts: BTreeMap<Lane, i64> = loaded
-            .heads
-            .iter()
-            .map(|head| (head.lane, head.sequence))
-            .collect();
-        let mut batch = Batch::new(
-            loaded,
-            self.rules.lanes,
-            now,
-            self.rules.keys_valid_from(now),
-            &self.rules.sealer,
-        );
+        let starts: BTreeMap<Lane, i64> =
+            loaded.heads.iter().map(|head| (head.lane, head.sequence)).collect();
+        let mut batch =
+            Batch::new(loaded, self.rules.lanes, now, self.rules.keys_valid_from(now), &self.rules.sealer);
         let mut replies = Vec::with_capacity(requests.len());
         for request in requests {
             match batch.decide(request) {
@@ -168,11 +152,7 @@ impl<C: Connect> Writer<C> {
             Ok(()) => {}
             Err(BatchError::OutcomeUnknown(reason)) => {
                 self.session = None;
-                return Err(Attempt::Unknown {
-                    starts: changed_only(starts, &writes),
-                    replies,
-                    reason,
-                });
+                return Err(Attempt::Unknown { starts: changed_only(starts, &writes), replies, reason });
             }
             Err(error) => return Err(error.into()),
         }
@@ -209,17 +189,12 @@ impl<C: Connect> Writer<C> {
         starts: &BTreeMap<Lane, i64>,
     ) -> Result<bool, BatchError> {
         let mut session = self.connect.connect().await?;
-        let needs = Needs {
-            lanes: starts.keys().copied().collect(),
-            ..Needs::default()
-        };
+        let needs = Needs { lanes: starts.keys().copied().collect(), ..Needs::default() };
         session.begin(&needs).await?;
         let mut found = false;
         for (lane, sequence) in starts {
             let committed = session.commands_behind(*lane, *sequence).await?;
-            found |= requests
-                .iter()
-                .any(|request| committed.contains(&request.command.id.0));
+            found |= requests.iter().any(|request| committed.contains(&request.command.id.0));
         }
         session.rollback().await?;
         self.session = Some(session);
@@ -243,11 +218,7 @@ fn changed_only(mut starts: BTreeMap<Lane, i64>, writes: &Writes) -> BTreeMap<La
 /// How one attempt ended without a durable batch.
 enum Attempt {
     Failed(BatchError),
-    Unknown {
-        starts: BTreeMap<Lane, i64>,
-        replies: Replies,
-        reason: String,
-    },
+    Unknown { starts: BTreeMap<Lane, i64>, replies: Replies, reason: String },
 }
 
 impl From<BatchError> for Attempt {
@@ -264,10 +235,7 @@ struct Retry {
 
 impl Retry {
     fn new() -> Self {
-        Self {
-            until: Instant::now() + RETRY_MAX,
-            pause: RETRY_PAUSE_MIN,
-        }
+        Self { until: Instant::now() + RETRY_MAX, pause: RETRY_PAUSE_MIN }
     }
 
     /// False when the time is up.

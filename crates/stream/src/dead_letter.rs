@@ -68,11 +68,7 @@ pub async fn blocked(
             continue;
         }
         let sql = "select 1 from dead_letters where consumer = $1 and lane = $2 and subject_id = $3 limit 1";
-        let params = vec![
-            consumer.into(),
-            i64::from(event.lane.0).into(),
-            event.subject_id.into(),
-        ];
+        let params = vec![consumer.into(), i64::from(event.lane.0).into(), event.subject_id.into()];
         if !transaction.query(sql, params).await?.is_empty() {
             blocked.insert(event.subject_id);
         }

@@ -22,11 +22,7 @@ pub async fn lags(db: &dyn Reads, now: Timestamp) -> Result<Vec<Lag>, ReadError>
         "select consumer, stream, lane, position from consumer_positions order by consumer, stream, lane";
     let positions = db.query(sql, Vec::new()).await?;
     // Read after the positions, so that no position is ahead of its head.
-    let heads: BTreeMap<_, _> = log::heads(db)
-        .await?
-        .into_iter()
-        .map(|head| (head.lane, head))
-        .collect();
+    let heads: BTreeMap<_, _> = log::heads(db).await?.into_iter().map(|head| (head.lane, head)).collect();
     let mut lags: BTreeMap<String, Lag> = BTreeMap::new();
     for row in &positions {
         let consumer = row.text(0)?;
@@ -42,9 +38,7 @@ pub async fn lags(db: &dyn Reads, now: Timestamp) -> Result<Vec<Lag>, ReadError>
         if head > behind {
             lag.events += head - behind;
             let oldest = log::behind(db, stream, lane, behind, 1).await?;
-            let age = oldest
-                .first()
-                .map_or(0, |event| now.as_micros() - event.occurred_at.as_micros());
+            let age = oldest.first().map_or(0, |event| now.as_micros() - event.occurred_at.as_micros());
             lag.micros = lag.micros.max(age);
         }
     }

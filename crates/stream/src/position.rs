@@ -22,12 +22,8 @@ pub async fn initialise(
     for (stream, lane) in places {
         let sql = "insert into consumer_positions (consumer, stream, lane, position, updated_at) \
              values ($1, $2, $3, 0, $4) on conflict (consumer, stream, lane) do nothing";
-        let params = vec![
-            consumer.into(),
-            stream.number().into(),
-            i64::from(lane.0).into(),
-            now.as_micros().into(),
-        ];
+        let params =
+            vec![consumer.into(), stream.number().into(), i64::from(lane.0).into(), now.as_micros().into()];
         transaction.execute(sql, params).await?;
     }
     Ok(())
@@ -42,9 +38,7 @@ pub async fn lock(
 ) -> Result<Positions, ReadError> {
     let sql =
         "update consumer_positions set updated_at = $2 where consumer = $1 returning stream, lane, position";
-    let rows = transaction
-        .query(sql, vec![consumer.into(), now.as_micros().into()])
-        .await?;
+    let rows = transaction.query(sql, vec![consumer.into(), now.as_micros().into()]).await?;
     rows.iter().map(|row| Ok((place(row, 0)?, row.int(2)?))).collect()
 }
 
@@ -56,12 +50,7 @@ pub async fn store(
 ) -> Result<(), ReadError> {
     let sql = "update consumer_positions set position = $4 where consumer = $1 and stream = $2 and lane = $3";
     let (stream, lane) = place;
-    let params = vec![
-        consumer.into(),
-        stream.number().into(),
-        i64::from(lane.0).into(),
-        position.into(),
-    ];
+    let params = vec![consumer.into(), stream.number().into(), i64::from(lane.0).into(), position.into()];
     transaction.execute(sql, params).await.map(|_| ())
 }
 

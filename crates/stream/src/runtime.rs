@@ -44,13 +44,7 @@ pub enum Stopped {
          events are missing from the log; run `fintech events verify`",
         stream.name()
     )]
-    EventsMissing {
-        consumer: &'static str,
-        stream: Stream,
-        lane: Lane,
-        expected: i64,
-        found: i64,
-    },
+    EventsMissing { consumer: &'static str, stream: Stream, lane: Lane, expected: i64, found: i64 },
 }
 
 /// Runs a consumer until `stopping` turns true; it stops at a batch's end.
@@ -61,14 +55,8 @@ pub async fn run(
     mut stopping: watch::Receiver<bool>,
 ) -> Result<(), Stopped> {
     let mut commits = store.commits();
-    let mut runtime = Runtime {
-        store,
-        consumer,
-        settings,
-        positions: None,
-        failing: BTreeMap::new(),
-        outage: None,
-    };
+    let mut runtime =
+        Runtime { store, consumer, settings, positions: None, failing: BTreeMap::new(), outage: None };
     while !*stopping.borrow() {
         commits.mark_unchanged();
         let pause = match runtime.cycle().await {
@@ -148,9 +136,8 @@ impl Runtime {
     async fn load_positions(&mut self) -> Result<Positions, Trouble> {
         let streams = self.consumer.streams();
         let lanes = 0..self.store.lanes();
-        let places: Vec<Place> = lanes
-            .flat_map(|lane| streams.iter().map(move |stream| (*stream, Lane(lane))))
-            .collect();
+        let places: Vec<Place> =
+            lanes.flat_map(|lane| streams.iter().map(move |stream| (*stream, Lane(lane)))).collect();
         let now = self.store.now();
         let mut transaction = self.store.begin().await?;
         position::initialise(transaction.as_mut(), self.consumer.name(), &places, now).await?;
@@ -169,10 +156,7 @@ impl Runtime {
                 let place = (*stream, head.lane);
                 let position = positions.get(&place).copied().unwrap_or(0);
                 let end = head.streams[stream.index()].0;
-                let end = self
-                    .failing
-                    .get(&place)
-                    .map_or(end, |failing| end.min(failing.position - 1));
+                let end = self.failing.get(&place).map_or(end, |failing| end.min(failing.position - 1));
                 let room = self.settings.batch_events_max.saturating_sub(events.len());
                 let wanted = usize::try_from(end - position).unwrap_or(0).min(room);
                 if wanted > 0 {
@@ -207,10 +191,7 @@ impl Runtime {
         }
         let event = log::behind(self.store.reads(), place.0, place.1, position, 1).await?;
         let give_up = failing.is_poison && failing.attempts >= self.settings.attempts_max;
-        let cause = give_up.then(|| Cause::Poison {
-            reason: &failing.reason,
-            attempts: failing.attempts,
-        });
+        let cause = give_up.then(|| Cause::Poison { reason: &failing.reason, attempts: failing.attempts });
         if let (Some(event), true) = (event.first(), give_up) {
             tracing::error!(
                 consumer = self.consumer.name(), stream = event.stream.name(), lane = event.lane.0,
@@ -254,11 +235,7 @@ impl Runtime {
                 dead_letter::park(transaction.as_mut(), name, event, cause, now).await?;
                 blocked.insert(event.subject_id);
             } else if let Err(error) = guarded(self.consumer.as_ref(), event, transaction.as_mut()).await {
-                return Ok(Err(Failure {
-                    place,
-                    position: event.position,
-                    error,
-                }));
+                return Ok(Err(Failure { place, position: event.position, error }));
             }
             moved.insert(place, event.position);
         }
@@ -289,16 +266,9 @@ impl Runtime {
     }
 
     fn note(&mut self, failure: Failure) {
-        let Failure {
-            place,
-            position,
-            error,
-        } = failure;
+        let Failure { place, position, error } = failure;
         let is_poison = matches!(error, HandleError::Poison(_));
-        let before = self
-            .failing
-            .remove(&place)
-            .filter(|failing| failing.position == position);
+        let before = self.failing.remove(&place).filter(|failing| failing.position == position);
         let attempts = before.as_ref().map_or(0, |failing| failing.attempts) + u32::from(is_poison);
         let pause = before.map_or(self.settings.backoff_initial, |failing| failing.pause * 2);
         let pause = pause.min(self.settings.backoff_max);
@@ -325,15 +295,9 @@ impl Runtime {
     }
 
     fn back_off(&mut self, reason: &str) -> Duration {
-        let pause = self
-            .outage
-            .map_or(self.settings.backoff_initial, |pause| pause * 2);
+        let pause = self.outage.map_or(self.settings.backoff_initial, |pause| pause * 2);
         let pause = pause.min(self.settings.backoff_max);
-        tracing::warn!(
-            consumer = self.consumer.name(),
-            reason,
-            "the consumer waits for the database"
-        );
+        tracing::warn!(consumer = self.consumer.name(), reason, "the consumer waits for the database");
         self.outage = Some(pause);
         self.positions = None;
         jittered(pause)

@@ -19,19 +19,13 @@ pub struct PostgresEffects {
 
 impl PostgresEffects {
     pub(crate) fn new(text: &str) -> Result<Self, OpenError> {
-        Ok(Self {
-            pool: pool(text, "fintech consumer", EFFECTS_OPTIONS, EFFECTS_AT_ONCE_MAX)?,
-        })
+        Ok(Self { pool: pool(text, "fintech consumer", EFFECTS_OPTIONS, EFFECTS_AT_ONCE_MAX)? })
     }
 
     pub async fn begin(&self) -> Result<Box<dyn Transaction>, ReadError> {
         let client = self.pool.get().await.map_err(|error| pool_error(&error))?;
         let transaction = PostgresTransaction { client: Some(client) };
-        transaction
-            .client()
-            .batch_execute("begin")
-            .await
-            .map_err(read_error)?;
+        transaction.client().batch_execute("begin").await.map_err(read_error)?;
         Ok(Box::new(transaction))
     }
 }
@@ -43,9 +37,7 @@ struct PostgresTransaction {
 
 impl PostgresTransaction {
     fn client(&self) -> &Object {
-        self.client
-            .as_ref()
-            .expect("a transaction that can be used has its connection")
+        self.client.as_ref().expect("a transaction that can be used has its connection")
     }
 }
 
@@ -67,13 +59,7 @@ impl Transaction for PostgresTransaction {
         Box::pin(async move {
             let statement = self.client().prepare_cached(sql).await.map_err(read_error)?;
             let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|value| value as _).collect();
-            rows(
-                &self
-                    .client()
-                    .query(&statement, &params)
-                    .await
-                    .map_err(read_error)?,
-            )
+            rows(&self.client().query(&statement, &params).await.map_err(read_error)?)
         })
     }
 
@@ -81,10 +67,7 @@ impl Transaction for PostgresTransaction {
         Box::pin(async move {
             let statement = self.client().prepare_cached(sql).await.map_err(read_error)?;
             let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|value| value as _).collect();
-            self.client()
-                .execute(&statement, &params)
-                .await
-                .map_err(read_error)
+            self.client().execute(&statement, &params).await.map_err(read_error)
         })
     }
 

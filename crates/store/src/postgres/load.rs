@@ -66,11 +66,7 @@ pub(super) async fn load(
     loads: &Loads,
     needs: &Needs,
 ) -> Result<Result<Loaded, ReadError>, Error> {
-    let lanes: Vec<i16> = needs
-        .lanes
-        .iter()
-        .filter_map(|lane| i16::try_from(lane.0).ok())
-        .collect();
+    let lanes: Vec<i16> = needs.lanes.iter().filter_map(|lane| i16::try_from(lane.0).ok()).collect();
     let ids = |set: &std::collections::BTreeSet<Uuid>| set.iter().copied().collect::<Vec<_>>();
     let (keys, merchants, payments) = (ids(&needs.keys), ids(&needs.merchants), ids(&needs.payments));
     let (withdrawals, owners) = (ids(&needs.withdrawals), ids(&needs.account_owners));
@@ -88,15 +84,7 @@ pub(super) async fn load(
         find(client, &loads.accounts, &owners),
     );
     begun?;
-    Ok(assemble(&[
-        heads?,
-        keys?,
-        merchants?,
-        emails?,
-        payments?,
-        withdrawals?,
-        accounts?,
-    ]))
+    Ok(assemble(&[heads?, keys?, merchants?, emails?, payments?, withdrawals?, accounts?]))
 }
 
 fn assemble(found: &[Vec<tokio_postgres::Row>; 7]) -> Result<Loaded, ReadError> {
@@ -113,10 +101,7 @@ fn assemble(found: &[Vec<tokio_postgres::Row>; 7]) -> Result<Loaded, ReadError> 
         loaded.state.merchants.insert(merchant.id, merchant);
     }
     for row in &rows(emails)? {
-        loaded
-            .state
-            .emails
-            .insert(EmailKey::of(row.text(0)?), MerchantId(row.uuid(1)?));
+        loaded.state.emails.insert(EmailKey::of(row.text(0)?), MerchantId(row.uuid(1)?));
     }
     for row in &rows(payments)? {
         let payment = payment_from(row)?;

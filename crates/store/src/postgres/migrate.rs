@@ -30,10 +30,7 @@ pub(crate) async fn migrate(text: &str, wanted_lanes: Option<u16>, now: Timestam
 }
 
 fn failed(config: &Config, error: &tokio_postgres::Error) -> OpenError {
-    OpenError::Connect {
-        location: location(config),
-        reason: describe(error),
-    }
+    OpenError::Connect { location: location(config), reason: describe(error) }
 }
 
 async fn apply(
@@ -54,13 +51,8 @@ async fn apply(
         .query("select number, checksum from migrations order by number", &[])
         .await
         .map_err(connect)?;
-    let applied: Vec<Applied> = rows
-        .iter()
-        .map(|row| Applied {
-            number: row.get(0),
-            checksum: row.get(1),
-        })
-        .collect();
+    let applied: Vec<Applied> =
+        rows.iter().map(|row| Applied { number: row.get(0), checksum: row.get(1) }).collect();
     for migration in migrate::pending(&applied, |migration| migration.postgres)? {
         let failed = |error: tokio_postgres::Error| OpenError::Migration {
             number: migration.number,
@@ -68,29 +60,17 @@ async fn apply(
             reason: describe(&error),
         };
         let transaction = client.transaction().await.map_err(failed)?;
-        transaction
-            .batch_execute(migration.postgres)
-            .await
-            .map_err(failed)?;
+        transaction.batch_execute(migration.postgres).await.map_err(failed)?;
         transaction
             .execute(
                 "insert into migrations (number, name, checksum, applied_at) values ($1, $2, $3, $4)",
-                &[
-                    &migration.number,
-                    &migration.name,
-                    &checksum(migration.postgres),
-                    &now.as_micros(),
-                ],
+                &[&migration.number, &migration.name, &checksum(migration.postgres), &now.as_micros()],
             )
             .await
             .map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
     }
-    let stored: i64 = client
-        .query_one("select count(*) from lane_heads", &[])
-        .await
-        .map_err(connect)?
-        .get(0);
+    let stored: i64 = client.query_one("select count(*) from lane_heads", &[]).await.map_err(connect)?.get(0);
     let stored = u16::try_from(stored).unwrap_or(u16::MAX);
     let Some(new) = migrate::lanes(stored, wanted_lanes)? else {
         return Ok(stored);

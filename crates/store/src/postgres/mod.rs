@@ -39,12 +39,10 @@ const EFFECTS_OPTIONS: &str = "-c plan_cache_mode=force_custom_plan -c jit=off -
      -c lock_timeout=10s -c statement_timeout=20s -c idle_in_transaction_session_timeout=60s";
 
 fn config(text: &str, application: &str, options: &str) -> Result<Config, OpenError> {
-    let mut config: Config = text
-        .parse()
-        .map_err(|error: tokio_postgres::Error| OpenError::Connect {
-            location: "PostgreSQL".to_owned(),
-            reason: describe(&error),
-        })?;
+    let mut config: Config = text.parse().map_err(|error: tokio_postgres::Error| OpenError::Connect {
+        location: "PostgreSQL".to_owned(),
+        reason: describe(&error),
+    })?;
     config
         .application_name(application)
         .options(options)
@@ -64,12 +62,7 @@ fn location(config: &Config) -> String {
         })
         .collect();
     let ports: Vec<String> = config.get_ports().iter().map(u16::to_string).collect();
-    format!(
-        "postgres://{}:{}/{}",
-        hosts.join(","),
-        ports.join(","),
-        config.get_dbname().unwrap_or_default()
-    )
+    format!("postgres://{}:{}/{}", hosts.join(","), ports.join(","), config.get_dbname().unwrap_or_default())
 }
 
 async fn connect(config: &Config) -> Result<Client, tokio_postgres::Error> {
@@ -92,18 +85,14 @@ fn describe(error: &tokio_postgres::Error) -> String {
 
 /// Whether the server said that the statement failed, and lives on: what was open is rolled back.
 fn is_statement_error(error: &tokio_postgres::Error) -> bool {
-    error
-        .as_db_error()
-        .is_some_and(|db| db.parsed_severity() == Some(Severity::Error))
+    error.as_db_error().is_some_and(|db| db.parsed_severity() == Some(Severity::Error))
 }
 
 /// Classes of SQLSTATE (appendix A of the manual) that may pass: connection 08, transaction rollback 40,
 /// insufficient resources 53, lock not available 55, operator intervention 57, system error 58.
 fn is_transient(error: &tokio_postgres::Error) -> bool {
     error.code().is_none_or(|state| {
-        ["08", "40", "53", "55", "57", "58", "25"]
-            .iter()
-            .any(|class| state.code().starts_with(class))
+        ["08", "40", "53", "55", "57", "58", "25"].iter().any(|class| state.code().starts_with(class))
     })
 }
 
@@ -155,17 +144,13 @@ fn row(row: &tokio_postgres::Row) -> Result<Row, ReadError> {
     let mut values = Vec::with_capacity(row.len());
     for (index, column) in row.columns().iter().enumerate() {
         let value = match *column.type_() {
-            Type::INT2 => row
-                .try_get::<_, Option<i16>>(index)
-                .map(|value| value.map(i64::from).into()),
-            Type::INT4 => row
-                .try_get::<_, Option<i32>>(index)
-                .map(|value| value.map(i64::from).into()),
+            Type::INT2 => row.try_get::<_, Option<i16>>(index).map(|value| value.map(i64::from).into()),
+            Type::INT4 => row.try_get::<_, Option<i32>>(index).map(|value| value.map(i64::from).into()),
             Type::INT8 => row.try_get::<_, Option<i64>>(index).map(Value::from),
             Type::UUID => row.try_get::<_, Option<uuid::Uuid>>(index).map(Value::from),
-            Type::BYTEA => row
-                .try_get::<_, Option<Vec<u8>>>(index)
-                .map(|bytes| bytes.map_or(Value::Null, Value::Bytes)),
+            Type::BYTEA => {
+                row.try_get::<_, Option<Vec<u8>>>(index).map(|bytes| bytes.map_or(Value::Null, Value::Bytes))
+            }
             _ => row.try_get::<_, Option<String>>(index).map(Value::from),
         };
         values.push(value.map_err(read_error)?);

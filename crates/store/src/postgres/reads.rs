@@ -17,19 +17,14 @@ const WAIT_FOR_CONNECTION_MAX: Duration = Duration::from_secs(5);
 pub(super) fn pool(text: &str, application: &str, options: &str, size: usize) -> Result<Pool, OpenError> {
     let config = config(text, application, options)?;
     let location = super::location(&config);
-    let recycling = ManagerConfig {
-        recycling_method: RecyclingMethod::Fast,
-    };
+    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     Pool::builder(Manager::from_config(config, NoTls, recycling))
         .max_size(size)
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(WAIT_FOR_CONNECTION_MAX))
         .create_timeout(Some(WAIT_FOR_CONNECTION_MAX))
         .build()
-        .map_err(|error| OpenError::Connect {
-            location,
-            reason: error.to_string(),
-        })
+        .map_err(|error| OpenError::Connect { location, reason: error.to_string() })
 }
 
 pub struct PostgresReads {
@@ -38,9 +33,7 @@ pub struct PostgresReads {
 
 impl PostgresReads {
     pub(crate) fn new(text: &str, readers: usize) -> Result<Self, OpenError> {
-        Ok(Self {
-            pool: pool(text, "fintech reader", READER_OPTIONS, readers)?,
-        })
+        Ok(Self { pool: pool(text, "fintech reader", READER_OPTIONS, readers)? })
     }
 }
 

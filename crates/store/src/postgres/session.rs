@@ -26,9 +26,7 @@ pub struct PostgresConnect {
 
 impl PostgresConnect {
     pub fn new(text: &str) -> Result<Self, OpenError> {
-        Ok(Self {
-            config: config(text, "fintech writer", WRITER_OPTIONS)?,
-        })
+        Ok(Self { config: config(text, "fintech writer", WRITER_OPTIONS)? })
     }
 }
 
@@ -40,15 +38,9 @@ impl Connect for PostgresConnect {
             let client = connect(&self.config).await?;
             let loads = Loads::prepare(&client).await?;
             let statements = Statements::prepare(&client).await?;
-            Ok(PostgresSession {
-                client,
-                loads,
-                statements,
-            })
+            Ok(PostgresSession { client, loads, statements })
         };
-        in_time(prepare)
-            .await
-            .map_err(|error: Failure| error.before_commit())
+        in_time(prepare).await.map_err(|error: Failure| error.before_commit())
     }
 }
 
@@ -88,9 +80,7 @@ impl Session for PostgresSession {
         let sql = "select distinct command_id from events where lane = $1 and sequence > $2";
         let params: [&(dyn ToSql + Sync); 2] = [&lane, &sequence];
         let query = self.client.query(sql, &params);
-        let rows = in_time(async { Ok(query.await?) })
-            .await
-            .map_err(Failure::before_commit)?;
+        let rows = in_time(async { Ok(query.await?) }).await.map_err(Failure::before_commit)?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 }
@@ -128,7 +118,5 @@ impl Failure {
 }
 
 async fn in_time<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::time::timeout(ANSWER_TIMEOUT, work)
-        .await
-        .unwrap_or(Err(Failure::Timeout))
+    tokio::time::timeout(ANSWER_TIMEOUT, work).await.unwrap_or(Err(Failure::Timeout))
 }

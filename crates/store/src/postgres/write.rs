@@ -103,32 +103,12 @@ impl Statements {
 
     pub(super) async fn write_and_commit(&self, client: &Client, writes: &Writes) -> Result<(), Error> {
         let steps: Vec<(&Statement, Vec<Column<'_>>)> = [
-            (
-                writes.merchants_new.len(),
-                &self.merchants_new,
-                merchants_new as Columns,
-            ),
-            (
-                writes.merchants_changed.len(),
-                &self.merchants_changed,
-                merchants_changed,
-            ),
+            (writes.merchants_new.len(), &self.merchants_new, merchants_new as Columns),
+            (writes.merchants_changed.len(), &self.merchants_changed, merchants_changed),
             (writes.payments_new.len(), &self.payments_new, payments_new),
-            (
-                writes.payments_changed.len(),
-                &self.payments_changed,
-                payments_changed,
-            ),
-            (
-                writes.withdrawals_new.len(),
-                &self.withdrawals_new,
-                withdrawals_new,
-            ),
-            (
-                writes.withdrawals_changed.len(),
-                &self.withdrawals_changed,
-                withdrawals_changed,
-            ),
+            (writes.payments_changed.len(), &self.payments_changed, payments_changed),
+            (writes.withdrawals_new.len(), &self.withdrawals_new, withdrawals_new),
+            (writes.withdrawals_changed.len(), &self.withdrawals_changed, withdrawals_changed),
             (writes.accounts.len(), &self.accounts, accounts),
             (writes.entries.len(), &self.entries, entries),
             (writes.keys_expired.len(), &self.keys_expired, keys_expired),
@@ -142,18 +122,11 @@ impl Statements {
         .collect();
         let params: Vec<Vec<&(dyn ToSql + Sync)>> = steps
             .iter()
-            .map(|(_, columns)| {
-                columns
-                    .iter()
-                    .map(|column| &**column as &(dyn ToSql + Sync))
-                    .collect()
-            })
+            .map(|(_, columns)| columns.iter().map(|column| &**column as &(dyn ToSql + Sync)).collect())
             .collect();
         let mut sent: Vec<BoxFuture<'_, Result<(), Error>>> = Vec::with_capacity(steps.len() + 1);
         for ((statement, _), params) in steps.iter().zip(&params) {
-            sent.push(Box::pin(async move {
-                client.execute(*statement, params).await.map(|_| ())
-            }));
+            sent.push(Box::pin(async move { client.execute(*statement, params).await.map(|_| ()) }));
         }
         sent.push(Box::pin(client.batch_execute("commit")));
         // All are polled once, in order, before any answer is awaited: that sends them in order.

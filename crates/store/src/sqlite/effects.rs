@@ -21,11 +21,7 @@ pub struct SqliteEffects {
 
 impl SqliteEffects {
     pub(crate) fn new(path: DatabasePath, gate: Gate) -> Self {
-        Self {
-            path,
-            gate,
-            idle: Arc::default(),
-        }
+        Self { path, gate, idle: Arc::default() }
     }
 
     pub async fn begin(&self) -> Result<Box<dyn Transaction>, ReadError> {
@@ -36,11 +32,7 @@ impl SqliteEffects {
             None => open(&self.path, Durability::Atomic).map_err(read_error)?,
         };
         block_in_place(|| connection.execute_batch("begin immediate")).map_err(read_error)?;
-        Ok(Box::new(SqliteTransaction {
-            connection: Some(connection),
-            idle: self.idle.clone(),
-            _turn: turn,
-        }))
+        Ok(Box::new(SqliteTransaction { connection: Some(connection), idle: self.idle.clone(), _turn: turn }))
     }
 }
 
@@ -53,9 +45,7 @@ struct SqliteTransaction {
 
 impl SqliteTransaction {
     fn connection(&self) -> &Connection {
-        self.connection
-            .as_ref()
-            .expect("a transaction that can be used has its connection")
+        self.connection.as_ref().expect("a transaction that can be used has its connection")
     }
 
     fn end(&mut self, statement: &str) -> Result<(), ReadError> {
@@ -64,10 +54,7 @@ impl SqliteTransaction {
         };
         block_in_place(|| connection.execute_batch(statement)).map_err(read_error)?;
         // A connection whose transaction did not end well is closed instead, which rolls it back.
-        self.idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(connection);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         Ok(())
     }
 }
@@ -92,13 +79,8 @@ impl Transaction for SqliteTransaction {
     fn execute<'a>(&'a mut self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, ReadError>> {
         Box::pin(async move {
             block_in_place(|| {
-                let mut statement = self
-                    .connection()
-                    .prepare_cached(&dialect(sql))
-                    .map_err(read_error)?;
-                let changed = statement
-                    .execute(rusqlite::params_from_iter(params))
-                    .map_err(read_error)?;
+                let mut statement = self.connection().prepare_cached(&dialect(sql)).map_err(read_error)?;
+                let changed = statement.execute(rusqlite::params_from_iter(params)).map_err(read_error)?;
                 Ok(changed as u64)
             })
         })

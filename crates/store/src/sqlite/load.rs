@@ -26,11 +26,7 @@ pub(super) fn load(connection: &Connection, needs: &Needs) -> Result<Loaded, Rea
         }
     }
     for key in &needs.keys {
-        for row in &query(
-            connection,
-            &key_query,
-            vec![key_prefix(key).into(), (*key).into()],
-        )? {
+        for row in &query(connection, &key_query, vec![key_prefix(key).into(), (*key).into()])? {
             loaded.keys.push(stored_answer_from(row)?);
         }
     }
@@ -41,15 +37,10 @@ pub(super) fn load(connection: &Connection, needs: &Needs) -> Result<Loaded, Rea
         }
     }
     for email in &needs.emails {
-        for row in &query(
-            connection,
-            "select id from merchants where email_key = $1",
-            vec![email.as_str().into()],
-        )? {
-            loaded
-                .state
-                .emails
-                .insert(EmailKey::of(email), MerchantId(row.uuid(0)?));
+        for row in
+            &query(connection, "select id from merchants where email_key = $1", vec![email.as_str().into()])?
+        {
+            loaded.state.emails.insert(EmailKey::of(email), MerchantId(row.uuid(0)?));
         }
     }
     for payment in &needs.payments {

@@ -13,10 +13,8 @@ use crate::{
 
 /// Brings the file up to date; gives the number of lanes.
 pub(crate) fn migrate(path: &Path, wanted_lanes: Option<u16>, now: Timestamp) -> Result<u16, OpenError> {
-    let connect = |error: rusqlite::Error| OpenError::Connect {
-        location: location(path),
-        reason: error.to_string(),
-    };
+    let connect =
+        |error: rusqlite::Error| OpenError::Connect { location: location(path), reason: error.to_string() };
     let connection = open(path, Durability::Full).map_err(connect)?;
     connection.execute_batch("begin exclusive").map_err(connect)?;
     let lanes = apply(&connection, wanted_lanes, now, connect)?;
@@ -44,22 +42,13 @@ fn apply(
             reason: error.to_string(),
         };
         connection.execute_batch(migration.sqlite).map_err(failed)?;
-        let row = params![
-            migration.number,
-            migration.name,
-            checksum(migration.sqlite),
-            now.as_micros()
-        ];
+        let row = params![migration.number, migration.name, checksum(migration.sqlite), now.as_micros()];
         connection
-            .execute(
-                "insert into migrations (number, name, checksum, applied_at) values (?, ?, ?, ?)",
-                row,
-            )
+            .execute("insert into migrations (number, name, checksum, applied_at) values (?, ?, ?, ?)", row)
             .map_err(failed)?;
     }
-    let stored: u16 = connection
-        .query_row("select count(*) from lane_heads", [], |row| row.get(0))
-        .map_err(&connect)?;
+    let stored: u16 =
+        connection.query_row("select count(*) from lane_heads", [], |row| row.get(0)).map_err(&connect)?;
     let Some(new) = migrate::lanes(stored, wanted_lanes)? else {
         return Ok(stored);
     };
@@ -76,11 +65,6 @@ fn apply(
 
 fn applied(connection: &Connection) -> Result<Vec<Applied>, rusqlite::Error> {
     let mut statement = connection.prepare("select number, checksum from migrations order by number")?;
-    let rows = statement.query_map([], |row| {
-        Ok(Applied {
-            number: row.get(0)?,
-            checksum: row.get(1)?,
-        })
-    })?;
+    let rows = statement.query_map([], |row| Ok(Applied { number: row.get(0)?, checksum: row.get(1)? }))?;
     rows.collect()
 }

@@ -68,14 +68,10 @@ fn dialect(sql: &str) -> String {
 fn query(connection: &Connection, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, ReadError> {
     let mut statement = connection.prepare_cached(&dialect(sql)).map_err(read_error)?;
     let columns = statement.column_count();
-    let mut rows = statement
-        .query(rusqlite::params_from_iter(params))
-        .map_err(read_error)?;
+    let mut rows = statement.query(rusqlite::params_from_iter(params)).map_err(read_error)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next().map_err(read_error)? {
-        let values: Result<Vec<_>, _> = (0..columns)
-            .map(|column| row.get_ref(column).map(value))
-            .collect();
+        let values: Result<Vec<_>, _> = (0..columns).map(|column| row.get_ref(column).map(value)).collect();
         found.push(Row(values.map_err(read_error)?));
     }
     Ok(found)

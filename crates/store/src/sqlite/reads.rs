@@ -37,9 +37,7 @@ impl SqliteReads {
         let jobs = Arc::new(Mutex::new(jobs));
         for number in 1..=readers {
             let connection = open(path, Durability::Full).map_err(read_error)?;
-            connection
-                .pragma_update(None, "query_only", true)
-                .map_err(read_error)?;
+            connection.pragma_update(None, "query_only", true).map_err(read_error)?;
             let jobs = jobs.clone();
             thread::Builder::new()
                 .name(format!("sqlite-read-{number}"))
@@ -52,10 +50,7 @@ impl SqliteReads {
 
 fn serve(connection: &Connection, jobs: &Mutex<Receiver<Job>>) {
     loop {
-        let next = jobs
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .recv();
+        let next = jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
         let Ok(Job { sql, params, reply }) = next else {
             return;
         };
@@ -67,17 +62,13 @@ fn serve(connection: &Connection, jobs: &Mutex<Receiver<Job>>) {
 impl Reads for SqliteReads {
     fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
         let (reply, answer) = oneshot::channel();
-        let queued = self.queue.try_send(Job {
-            sql: sql.to_owned(),
-            params,
-            reply,
-        });
+        let queued = self.queue.try_send(Job { sql: sql.to_owned(), params, reply });
         Box::pin(async move {
             match queued {
                 Ok(()) => answer.await.unwrap_or_else(|_| Err(gone())),
-                Err(TrySendError::Full(_)) => Err(ReadError::Unavailable(format!(
-                    "{READS_WAITING_MAX} queries are waiting already"
-                ))),
+                Err(TrySendError::Full(_)) => {
+                    Err(ReadError::Unavailable(format!("{READS_WAITING_MAX} queries are waiting already")))
+                }
                 Err(TrySendError::Disconnected(_)) => Err(gone()),
             }
         })

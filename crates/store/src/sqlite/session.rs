@@ -26,11 +26,7 @@ impl Connect for SqliteConnect {
 
     async fn connect(&self) -> Result<SqliteSession, BatchError> {
         let connection = open(&self.path, Durability::Full).map_err(batch_error)?;
-        Ok(SqliteSession {
-            connection,
-            gate: self.gate.clone(),
-            turn: None,
-        })
+        Ok(SqliteSession { connection, gate: self.gate.clone(), turn: None })
     }
 }
 
@@ -44,9 +40,7 @@ impl Session for SqliteSession {
     async fn begin(&mut self, needs: &Needs) -> Result<Loaded, BatchError> {
         self.turn = Some(self.gate.clone().lock_owned().await);
         // Immediate: a deferred transaction that upgrades fails at once, whatever the busy time-out.
-        self.connection
-            .execute_batch("begin immediate")
-            .map_err(batch_error)?;
+        self.connection.execute_batch("begin immediate").map_err(batch_error)?;
         load::load(&self.connection, needs).map_err(|error| match error {
             crate::error::ReadError::Unavailable(reason) => BatchError::Unavailable(reason),
             crate::error::ReadError::Invalid(reason) => BatchError::Broken(reason),

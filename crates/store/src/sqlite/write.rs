@@ -163,16 +163,7 @@ fn keys(connection: &Connection, writes: &Writes) -> Result<(), Error> {
         "insert into idempotency_keys (key_hash, key_prefix, fingerprint, subject_kind, subject_id, lane, \
          sequence, size, created_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
-    for StoredAnswer {
-        claim,
-        kind,
-        subject_id,
-        lane,
-        sequence,
-        size,
-        created_at,
-    } in &writes.keys
-    {
+    for StoredAnswer { claim, kind, subject_id, lane, sequence, size, created_at } in &writes.keys {
         insert.execute(params![
             id(&claim.key_hash),
             key_prefix(&claim.key_hash),
@@ -194,15 +185,7 @@ fn log(connection: &Connection, writes: &Writes) -> Result<(), Error> {
          occurred_at, merchant_id, subject_id, payload, hash) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     for event in &writes.events {
-        let LogEvent {
-            lane,
-            sequence,
-            stream,
-            position,
-            version,
-            occurred_at,
-            ..
-        } = event;
+        let LogEvent { lane, sequence, stream, position, version, occurred_at, .. } = event;
         insert.execute(params![
             lane.0,
             sequence,
@@ -225,11 +208,8 @@ fn log(connection: &Connection, writes: &Writes) -> Result<(), Error> {
          where lane = ?1",
     )?;
     for head in &writes.heads {
-        let [
-            (payments, payments_hash),
-            (withdrawals, withdrawals_hash),
-            (merchants, merchants_hash),
-        ] = &head.streams;
+        let [(payments, payments_hash), (withdrawals, withdrawals_hash), (merchants, merchants_hash)] =
+            &head.streams;
         update.execute(params![
             head.lane.0,
             head.sequence,

@@ -66,10 +66,7 @@ impl Drop for Database {
                 let (admin, statement) = (admin.clone(), format!("drop database {name} with (force)"));
                 // A runtime of its own: this one is in the middle of something.
                 let dropped = std::thread::spawn(move || {
-                    let runtime = tokio::runtime::Builder::new_current_thread()
-                        .enable_all()
-                        .build()
-                        .unwrap();
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                     runtime.block_on(execute(&admin, &statement));
                 });
                 let _ = dropped.join();
@@ -80,9 +77,7 @@ impl Drop for Database {
 
 fn clock() -> Clock {
     Arc::new(|| {
-        let since = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap();
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap())
     })
 }
@@ -91,16 +86,11 @@ fn clock() -> Clock {
 fn with_database(admin: &str, name: &str) -> String {
     let (address, query) = admin.split_once('?').map_or((admin, None), |(a, q)| (a, Some(q)));
     let (server, _) = address.rsplit_once('/').unwrap();
-    query.map_or_else(
-        || format!("{server}/{name}"),
-        |query| format!("{server}/{name}?{query}"),
-    )
+    query.map_or_else(|| format!("{server}/{name}"), |query| format!("{server}/{name}?{query}"))
 }
 
 async fn execute(admin: &str, statement: &str) {
-    let (client, connection) = tokio_postgres::connect(admin, tokio_postgres::NoTls)
-        .await
-        .unwrap();
+    let (client, connection) = tokio_postgres::connect(admin, tokio_postgres::NoTls).await.unwrap();
     let connection = tokio::spawn(connection);
     client.batch_execute(statement).await.unwrap();
     drop(client);

@@ -24,34 +24,20 @@ pub async fn everything(store: &Store, seen: &Seen) {
     for head in log::heads(store.reads()).await.unwrap() {
         let mut verifier = Verifier::new(head.lane);
         loop {
-            let events = log::behind_sequence(store.reads(), head.lane, verifier.sequence(), PAGE)
-                .await
-                .unwrap();
+            let events =
+                log::behind_sequence(store.reads(), head.lane, verifier.sequence(), PAGE).await.unwrap();
             if events.is_empty() {
                 break;
             }
             for event in &events {
                 verifier.next(event).unwrap();
                 let parsed = event.parse().unwrap();
-                assert_eq!(
-                    event.payload,
-                    parsed.to_json(),
-                    "an event is written as it is read"
-                );
+                assert_eq!(event.payload, parsed.to_json(), "an event is written as it is read");
                 assert_eq!(lane_of(event.merchant_id, store.lanes()), head.lane);
                 let entries = folded.apply(head.lane, &parsed).unwrap();
                 // Invariant 2: every ledger transaction sums to zero.
-                assert_eq!(
-                    entries
-                        .iter()
-                        .map(|entry| i128::from(entry.amount_minor))
-                        .sum::<i128>(),
-                    0
-                );
-                commands
-                    .entry(event.command_id)
-                    .or_insert_with(Vec::new)
-                    .push(parsed.body);
+                assert_eq!(entries.iter().map(|entry| i128::from(entry.amount_minor)).sum::<i128>(), 0);
+                commands.entry(event.command_id).or_insert_with(Vec::new).push(parsed.body);
             }
         }
         verifier.end(&head).unwrap();
@@ -69,18 +55,15 @@ async fn tables(store: &Store, folded: &State) {
     let (mut payments, mut withdrawals) = (0, 0);
     for merchant in &merchants {
         assert_eq!(Some(merchant), folded.merchants.get(&merchant.id));
-        let page = queries::payments(reads, merchant.id, &PaymentFilter::default(), None, 1000)
-            .await
-            .unwrap();
+        let page =
+            queries::payments(reads, merchant.id, &PaymentFilter::default(), None, 1000).await.unwrap();
         for payment in &page {
             assert_eq!(Some(payment), folded.payments.get(&payment.id));
             assert_eq!(payment.merchant_id, merchant.id);
             assert!(payment.refunded_minor <= payment.amount.get());
         }
         payments += page.len();
-        let page = queries::withdrawals(reads, merchant.id, None, 1000)
-            .await
-            .unwrap();
+        let page = queries::withdrawals(reads, merchant.id, None, 1000).await.unwrap();
         for withdrawal in &page {
             assert_eq!(Some(withdrawal), folded.withdrawals.get(&withdrawal.id));
             assert_eq!(withdrawal.merchant_id, merchant.id);
@@ -110,16 +93,8 @@ async fn balances(store: &Store, folded: &State) {
         };
         let (balance, entries) = (row.int(3).unwrap(), row.int(4).unwrap());
         let account = folded.accounts[&key];
-        assert_eq!(
-            (account.balance_minor, account.entries),
-            (balance, entries),
-            "{key:?}"
-        );
-        assert_eq!(
-            (row.int(5).unwrap(), row.int(6).unwrap()),
-            (balance, entries),
-            "{key:?}"
-        );
+        assert_eq!((account.balance_minor, account.entries), (balance, entries), "{key:?}");
+        assert_eq!((row.int(5).unwrap(), row.int(6).unwrap()), (balance, entries), "{key:?}");
         if matches!(key.owner, Owner::Merchant(_)) {
             assert!(balance >= 0, "{key:?} is {balance}");
         }
@@ -135,11 +110,7 @@ fn answers(seen: &Seen, folded: &State, commands: &HashMap<domain::id::CommandId
             Outcome::Merchant(merchant) => assert!(folded.merchants.contains_key(&merchant.id)),
             Outcome::Payment(payment) => assert!(folded.payments.contains_key(&payment.id)),
             Outcome::Payments(payments) => {
-                assert!(
-                    payments
-                        .iter()
-                        .all(|payment| folded.payments.contains_key(&payment.id))
-                );
+                assert!(payments.iter().all(|payment| folded.payments.contains_key(&payment.id)));
             }
             Outcome::Withdrawal(withdrawal) => assert!(folded.withdrawals.contains_key(&withdrawal.id)),
         }
@@ -147,18 +118,8 @@ fn answers(seen: &Seen, folded: &State, commands: &HashMap<domain::id::CommandId
     let created: usize = seen
         .answers
         .iter()
-        .map(|(_, answer)| {
-            if let Outcome::Payments(payments) = &answer.outcome {
-                payments.len()
-            } else {
-                0
-            }
-        })
+        .map(|(_, answer)| if let Outcome::Payments(payments) = &answer.outcome { payments.len() } else { 0 })
         .sum();
-    assert_eq!(
-        created,
-        folded.payments.len(),
-        "every payment was acknowledged to somebody"
-    );
+    assert_eq!(created, folded.payments.len(), "every payment was acknowledged to somebody");
     assert!(commands.values().all(|events| !events.is_empty()));
 }

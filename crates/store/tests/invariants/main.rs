@@ -1,6 +1,8 @@
 //! Any commands, by several callers at once, with repeats and refusals among them, keep the invariants
 //! 1, 2, 3, 6 and 7 of the design, on both back ends.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod backend;
 mod check;
 
@@ -29,56 +31,18 @@ const MERCHANTS: usize = 3;
 /// One call. Numbers choose among what exists when the call is made.
 #[derive(Clone, Debug)]
 enum Call {
-    CreateMerchant {
-        email: u8,
-    },
-    SetActive {
-        merchant: usize,
-        is_active: bool,
-    },
-    CreatePayments {
-        merchant: usize,
-        amounts: Vec<i64>,
-        currency: usize,
-    },
-    Complete {
-        merchant: usize,
-        payment: usize,
-    },
-    Cancel {
-        merchant: usize,
-        payment: usize,
-    },
-    Refund {
-        merchant: usize,
-        payment: usize,
-        amount: Option<i64>,
-    },
-    Flag {
-        merchant: usize,
-        payment: usize,
-    },
-    Withdraw {
-        merchant: usize,
-        amount: i64,
-        currency: usize,
-    },
-    Process {
-        merchant: usize,
-        withdrawal: usize,
-    },
-    Pay {
-        merchant: usize,
-        withdrawal: usize,
-    },
-    Fail {
-        merchant: usize,
-        withdrawal: usize,
-    },
-    Recall {
-        merchant: usize,
-        withdrawal: usize,
-    },
+    CreateMerchant { email: u8 },
+    SetActive { merchant: usize, is_active: bool },
+    CreatePayments { merchant: usize, amounts: Vec<i64>, currency: usize },
+    Complete { merchant: usize, payment: usize },
+    Cancel { merchant: usize, payment: usize },
+    Refund { merchant: usize, payment: usize, amount: Option<i64> },
+    Flag { merchant: usize, payment: usize },
+    Withdraw { merchant: usize, amount: i64, currency: usize },
+    Process { merchant: usize, withdrawal: usize },
+    Pay { merchant: usize, withdrawal: usize },
+    Fail { merchant: usize, withdrawal: usize },
+    Recall { merchant: usize, withdrawal: usize },
 }
 
 fn amount() -> impl Strategy<Value = i64> {
@@ -131,20 +95,12 @@ impl Seen {
     /// Sometimes of another merchant: then it must not be found.
     fn payment(&self, number: usize) -> PaymentId {
         let unknown = PaymentId(Uuid::from_u128(7));
-        if self.payments.is_empty() {
-            unknown
-        } else {
-            self.payments[number % self.payments.len()]
-        }
+        if self.payments.is_empty() { unknown } else { self.payments[number % self.payments.len()] }
     }
 
     fn withdrawal(&self, number: usize) -> WithdrawalId {
         let unknown = WithdrawalId(Uuid::from_u128(7));
-        if self.withdrawals.is_empty() {
-            unknown
-        } else {
-            self.withdrawals[number % self.withdrawals.len()]
-        }
+        if self.withdrawals.is_empty() { unknown } else { self.withdrawals[number % self.withdrawals.len()] }
     }
 
     fn request(&self, call: &Call) -> Request {
@@ -156,14 +112,7 @@ impl Seen {
             &id.to_string(),
             &[format!("{call:?}").as_bytes()],
         );
-        Request {
-            command: Command {
-                id,
-                merchant_id,
-                action,
-            },
-            claim: Some(claim),
-        }
+        Request { command: Command { id, merchant_id, action }, claim: Some(claim) }
     }
 
     fn action(&self, call: &Call) -> (MerchantId, Action) {
@@ -172,33 +121,19 @@ impl Seen {
         match call.clone() {
             Call::CreateMerchant { email } => (
                 MerchantId(Uuid::now_v7()),
-                Action::CreateMerchant {
-                    name: "M".to_owned(),
-                    email: format!("m{email}@example.com"),
-                },
+                Action::CreateMerchant { name: "M".to_owned(), email: format!("m{email}@example.com") },
             ),
-            Call::SetActive { merchant, is_active } => (
-                self.merchant(merchant),
-                Action::UpdateMerchant {
-                    name: None,
-                    is_active: Some(is_active),
-                },
-            ),
-            Call::CreatePayments {
-                merchant,
-                amounts,
-                currency: number,
-            } => {
+            Call::SetActive { merchant, is_active } => {
+                (self.merchant(merchant), Action::UpdateMerchant { name: None, is_active: Some(is_active) })
+            }
+            Call::CreatePayments { merchant, amounts, currency: number } => {
                 let new = |amount: &i64| NewPayment {
                     amount: minor(*amount),
                     currency: currency(number),
                     external_reference: Some("ref".to_owned()),
                     description: None,
                 };
-                (
-                    self.merchant(merchant),
-                    Action::CreatePayments(amounts.iter().map(new).collect()),
-                )
+                (self.merchant(merchant), Action::CreatePayments(amounts.iter().map(new).collect()))
             }
             Call::Complete { merchant, payment } => (
                 self.merchant(merchant),
@@ -207,17 +142,10 @@ impl Seen {
                     completed_by: CompletedBy::Manual,
                 },
             ),
-            Call::Cancel { merchant, payment } => (
-                self.merchant(merchant),
-                Action::CancelPayment {
-                    payment_id: self.payment(payment),
-                },
-            ),
-            Call::Refund {
-                merchant,
-                payment,
-                amount,
-            } => (
+            Call::Cancel { merchant, payment } => {
+                (self.merchant(merchant), Action::CancelPayment { payment_id: self.payment(payment) })
+            }
+            Call::Refund { merchant, payment, amount } => (
                 self.merchant(merchant),
                 Action::RefundPayment {
                     payment_id: self.payment(payment),
@@ -227,16 +155,9 @@ impl Seen {
             ),
             Call::Flag { merchant, payment } => (
                 self.merchant(merchant),
-                Action::FlagPayment {
-                    payment_id: self.payment(payment),
-                    reason: "odd".to_owned(),
-                },
+                Action::FlagPayment { payment_id: self.payment(payment), reason: "odd".to_owned() },
             ),
-            Call::Withdraw {
-                merchant,
-                amount,
-                currency: number,
-            } => (
+            Call::Withdraw { merchant, amount, currency: number } => (
                 self.merchant(merchant),
                 Action::RequestWithdrawal(NewWithdrawal {
                     amount: minor(amount),
@@ -247,9 +168,7 @@ impl Seen {
             ),
             Call::Process { merchant, withdrawal } => (
                 self.merchant(merchant),
-                Action::ProcessWithdrawal {
-                    withdrawal_id: self.withdrawal(withdrawal),
-                },
+                Action::ProcessWithdrawal { withdrawal_id: self.withdrawal(withdrawal) },
             ),
             Call::Pay { merchant, withdrawal } => (
                 self.merchant(merchant),
@@ -267,9 +186,7 @@ impl Seen {
             ),
             Call::Recall { merchant, withdrawal } => (
                 self.merchant(merchant),
-                Action::CancelWithdrawal {
-                    withdrawal_id: self.withdrawal(withdrawal),
-                },
+                Action::CancelWithdrawal { withdrawal_id: self.withdrawal(withdrawal) },
             ),
         }
     }
@@ -296,24 +213,17 @@ impl Seen {
 async fn run(store: &Store, waves: &[Vec<(Call, usize)>]) -> Seen {
     let mut seen = Seen::default();
     for number in 0..MERCHANTS {
-        let action = Action::CreateMerchant {
-            name: "First".to_owned(),
-            email: format!("f{number}@example.com"),
-        };
-        let command = Command {
-            id: CommandId(Uuid::now_v7()),
-            merchant_id: MerchantId(Uuid::now_v7()),
-            action,
-        };
+        let action =
+            Action::CreateMerchant { name: "First".to_owned(), email: format!("f{number}@example.com") };
+        let command =
+            Command { id: CommandId(Uuid::now_v7()), merchant_id: MerchantId(Uuid::now_v7()), action };
         let request = Request { command, claim: None };
         let answer = store.submit(request.clone()).await.unwrap();
         seen.note(request, answer);
     }
     for wave in waves {
-        let requests: Vec<(Request, usize)> = wave
-            .iter()
-            .map(|(call, times)| (seen.request(call), *times))
-            .collect();
+        let requests: Vec<(Request, usize)> =
+            wave.iter().map(|(call, times)| (seen.request(call), *times)).collect();
         let repeated = requests.iter().map(|(request, times)| {
             let repeats = (0..*times).map(|_| {
                 let mut request = request.clone();
@@ -338,11 +248,7 @@ fn note_repeats(seen: &mut Seen, request: &Request, answers: &[Result<Answer, Su
         }
     }
     let fresh = accepted.iter().filter(|answer| !answer.replayed).count();
-    assert_eq!(
-        fresh,
-        usize::from(!accepted.is_empty()),
-        "{request:?}: {answers:?}"
-    );
+    assert_eq!(fresh, usize::from(!accepted.is_empty()), "{request:?}: {answers:?}");
     for answer in &accepted {
         assert_eq!(answer.outcome, accepted[0].outcome, "{request:?}");
     }
@@ -352,11 +258,7 @@ fn note_repeats(seen: &mut Seen, request: &Request, answers: &[Result<Answer, Su
 }
 
 fn property(backend: Backend, cases: u32) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
         cases,
         max_shrink_iters: 64,
