@@ -244,7 +244,19 @@ pub async fn migrate(settings: &Settings, now: Timestamp) -> Result<u16, OpenErr
     }
 }
 
-/// `SQLite` is called, not awaited: its writer has a thread of its own.
+/// Somewhere to read, without writers: for looking into a database that a running program writes.
+pub fn open_reads(location: &Location, readers: usize) -> Result<Box<dyn Reads>, OpenError> {
+    match location {
+        Location::Sqlite(path) if !path.exists() => Err(OpenError::Connect {
+            location: sqlite::location(path),
+            reason: "there is no such file".to_owned(),
+        }),
+        Location::Sqlite(path) => Ok(Box::new(SqliteReads::start(&Arc::new(path.clone()), readers)?)),
+        Location::Postgres(config) => Ok(Box::new(PostgresReads::new(config, readers)?)),
+    }
+}
+
+/// SQLite is called, not awaited: its writer has a thread of its own.
 fn on_a_thread(
     writer: Writer<SqliteConnect>,
     inbox: mpsc::Receiver<Job>,

@@ -38,12 +38,12 @@ impl Backend {
 
 impl Database {
     pub async fn open(&self, lanes: u16) -> Store {
-        let location = match self {
-            Self::Sqlite(folder) => Location::Sqlite(folder.join("fintech.db")),
-            Self::Postgres { admin, name } => Location::Postgres(with_database(admin, name)),
-        };
-        let settings = Settings {
-            location,
+        Store::open(self.settings(lanes), clock()).await.unwrap()
+    }
+
+    pub fn settings(&self, lanes: u16) -> Settings {
+        Settings {
+            location: self.location(),
             lanes: Some(lanes),
             writers: 2,
             readers: 2,
@@ -51,8 +51,14 @@ impl Database {
             batch_commands_max: 64,
             idempotency_retention: Duration::from_hours(24),
             sealing_key: [7; 32],
-        };
-        Store::open(settings, clock()).await.unwrap()
+        }
+    }
+
+    pub fn location(&self) -> Location {
+        match self {
+            Self::Sqlite(folder) => Location::Sqlite(folder.join("fintech.db")),
+            Self::Postgres { admin, name } => Location::Postgres(with_database(admin, name)),
+        }
     }
 }
 
@@ -75,7 +81,7 @@ impl Drop for Database {
     }
 }
 
-fn clock() -> Clock {
+pub fn clock() -> Clock {
     Arc::new(|| {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap())

@@ -1,11 +1,6 @@
 //! Any commands, by several callers at once, with repeats and refusals among them, keep the invariants
 //! 1, 2, 3, 6 and 7 of the design, on both back ends.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod backend;
-mod check;
-
 use domain::{
     bank::BankNumber,
     command::{Action, Command, NewPayment, NewWithdrawal},
@@ -24,7 +19,7 @@ use store::{
 };
 use uuid::Uuid;
 
-use crate::backend::Backend;
+use crate::{backend::Backend, check};
 
 const MERCHANTS: usize = 3;
 

@@ -14,7 +14,7 @@ use store::{
     queries::{self, PaymentFilter},
 };
 
-use crate::Seen;
+use crate::invariants::Seen;
 
 const PAGE: usize = 7;
 

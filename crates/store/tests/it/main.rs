@@ -1,0 +1,11 @@
+//! The store over both back ends, as its callers see it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod backend;
+mod calls;
+mod check;
+mod invariants;
+mod plans;
+mod proxy;
+mod recovery;

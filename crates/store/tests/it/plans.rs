@@ -1,0 +1,195 @@
+//! Every statement on a hot path finds its rows by an index when the tables are big.
+
+use domain::{
+    currency::Currency,
+    event::Stream,
+    id::{EventId, MerchantId, PaymentId, WithdrawalId},
+    lane::Lane,
+    time::Timestamp,
+};
+use futures_util::future::BoxFuture;
+use store::{
+    Location, Store,
+    error::ReadError,
+    log,
+    queries::{self, PageKey, PaymentFilter},
+    sql::{Reads, Row, Value},
+};
+use uuid::Uuid;
+
+use crate::{
+    backend::{Backend, Database},
+    calls::{merchant, pay},
+};
+
+/// Explains each query before it is asked, and fails on one that reads a whole big table.
+struct Explaining<'a> {
+    reads: &'a dyn Reads,
+    prefix: &'static str,
+    scan: &'static str,
+}
+
+impl Reads for Explaining<'_> {
+    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
+        Box::pin(async move {
+            let plan = self.reads.query(&format!("{} {sql}", self.prefix), params.clone()).await?;
+            for row in &plan {
+                let line = row.0.iter().rev().find_map(|value| match value {
+                    Value::Text(text) => Some(text.as_str()),
+                    _ => None,
+                });
+                let line = line.unwrap_or_default();
+                // A row a lane: sixteen rows are read whole.
+                let is_scan = line.contains(self.scan) && !line.contains("lane_heads");
+                assert!(!is_scan, "{line}: {sql}");
+            }
+            self.reads.query(sql, params).await
+        })
+    }
+}
+
+async fn ask_everything(db: &dyn Reads) {
+    let (merchant, id) = (MerchantId(Uuid::from_u128(1)), Uuid::from_u128(2));
+    let moment = Timestamp::from_micros(1_000_000);
+    let after = Some(PageKey { created_at: moment, id });
+    let filter = PaymentFilter {
+        date_from: Some(moment),
+        date_to: Some(moment),
+        amount_minor_min: Some(1),
+        amount_minor_max: Some(2),
+        statuses: vec![domain::payment::PaymentStatus::Pending],
+        search: Some("word".to_owned()),
+    };
+    queries::merchant(db, merchant).await.unwrap();
+    queries::merchants(db, after, 10).await.unwrap();
+    queries::payment(db, merchant, PaymentId(id)).await.unwrap();
+    queries::payments(db, merchant, &PaymentFilter::default(), after, 10).await.unwrap();
+    queries::payments(db, merchant, &filter, after, 10).await.unwrap();
+    queries::withdrawal(db, merchant, WithdrawalId(id)).await.unwrap();
+    queries::withdrawals(db, merchant, after, 10).await.unwrap();
+    queries::balances(db, merchant, Some(moment)).await.unwrap();
+    queries::balance_proof(db, merchant, Currency::parse("USD").unwrap()).await.unwrap();
+    queries::ledger_history(db, merchant, 10).await.unwrap();
+    queries::day_totals(db, merchant, moment, moment).await.unwrap();
+    log::behind(db, Stream::Payments, Lane(1), 5, 10).await.unwrap();
+    log::behind_sequence(db, Lane(1), 5, 10).await.unwrap();
+    log::by_event_id(db, EventId(id)).await.unwrap();
+    log::by_subject(db, id, 10).await.unwrap();
+    log::heads(db).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_use_an_index_on_sqlite() {
+    let database = Backend::Sqlite.create().await;
+    let store = database.open(16).await;
+    ask_everything(&Explaining { reads: store.reads(), prefix: "explain query plan", scan: "SCAN" }).await;
+}
+
+/// The writers' statements were prepared while the tables were empty. At a million rows none of them,
+/// and no read, may read a whole table.
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_use_an_index_on_postgres_at_a_million_rows() {
+    let database = Backend::Postgres.create().await;
+    let store = database.open(16).await;
+    let id = merchant(&store).await;
+    pay(&store, id, "prepared while the tables are empty").await.unwrap();
+    let admin = fill(&database).await;
+    ask_everything(&Explaining { reads: store.reads(), prefix: "explain", scan: "Seq Scan" }).await;
+    let before = sequential_scans(&admin).await;
+    write_everything(&store, id).await;
+    assert_eq!(sequential_scans(&admin).await, before);
+}
+
+async fn write_everything(store: &Store, id: MerchantId) {
+    use domain::{command::*, id::CommandId, payment::CompletedBy, state::Outcome};
+    let submit = |action: Action| async move {
+        let command = Command { id: CommandId(Uuid::now_v7()), merchant_id: id, action };
+        store.submit(store::request::Request { command, claim: None }).await.unwrap().outcome
+    };
+    let Outcome::Payments(made) = pay(store, id, "new").await.unwrap().outcome else { panic!() };
+    let payment_id = made[0].id;
+    pay(store, id, "new").await.unwrap();
+    submit(Action::CompletePayment { payment_id, completed_by: CompletedBy::Manual }).await;
+    submit(Action::RefundPayment { payment_id, amount: domain::money::AmountMinor::new(1), reason: None })
+        .await;
+    submit(Action::FlagPayment { payment_id, reason: "odd".to_owned() }).await;
+    submit(Action::UpdateMerchant { name: Some("New".to_owned()), is_active: None }).await;
+    merchant(store).await;
+    let request = NewWithdrawal {
+        amount: domain::money::AmountMinor::new(10).unwrap(),
+        currency: Currency::parse("USD").unwrap(),
+        bank_account: domain::bank::BankNumber::parse("99887766554433221100").unwrap(),
+        bank_routing: domain::bank::BankNumber::parse("021000021").unwrap(),
+    };
+    let Outcome::Withdrawal(withdrawal) = submit(Action::RequestWithdrawal(request)).await else { panic!() };
+    let withdrawal_id = withdrawal.id;
+    submit(Action::ProcessWithdrawal { withdrawal_id }).await;
+    submit(Action::CompleteWithdrawal { withdrawal_id, external_transaction_id: None }).await;
+    store.sweep(10).await.unwrap();
+}
+
+/// A million payments, keys and events of other merchants, and what belongs to them.
+async fn fill(database: &Database) -> tokio_postgres::Client {
+    let Location::Postgres(url) = database.location() else { panic!("not PostgreSQL") };
+    let (admin, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let rows = 1_000_000;
+    let one_in_ten = rows / 10;
+    let statements = [
+        "set synchronous_commit = off".to_owned(),
+        format!(
+            "insert into payments (id, merchant_id, amount, currency, status, created_at, refunded) \
+             select gen_random_uuid(), md5((n % 1000)::text)::uuid, 1, 'USD', 1, n, 0 from generate_series(1, {rows}) n"
+        ),
+        format!(
+            "insert into idempotency_keys (key_hash, fingerprint, subject_kind, subject_id, lane, sequence, size, created_at) \
+             select gen_random_uuid(), md5('f')::uuid, 3, md5('s')::uuid, 0, n, 1, 4000000000000000 + n from generate_series(1, {rows}) n"
+        ),
+        format!(
+            "insert into events (lane, sequence, stream, position, event_id, command_id, event_type, version, occurred_at, \
+             merchant_id, subject_id, payload, hash) \
+             select 15, 1000 + n, 1, 1000 + n, gen_random_uuid(), md5('c')::uuid, 'PaymentCreated', 1, n, md5('m')::uuid, \
+             md5(n::text)::uuid, '{{}}', '\\x00' from generate_series(1, {rows}) n"
+        ),
+        format!(
+            "insert into merchants (id, name, email, email_key, is_active, created_at) \
+             select gen_random_uuid(), 'M', 'e' || n, 'e' || n, 1, n from generate_series(1, {one_in_ten}) n"
+        ),
+        format!(
+            "insert into withdrawals (id, merchant_id, amount, currency, status, bank_account_masked, bank_routing_masked, \
+             bank_details_sealed, created_at) \
+             select gen_random_uuid(), md5((n % 1000)::text)::uuid, 1, 'USD', 1, '*', '*', '\\x00', n from generate_series(1, {one_in_ten}) n"
+        ),
+        format!(
+            "insert into accounts (owner, kind, currency, balance, entries, updated_at) \
+             select gen_random_uuid(), 1, 'USD', 0, 0, n from generate_series(1, {one_in_ten}) n"
+        ),
+        format!(
+            "insert into ledger_entries (id, transaction_id, owner, kind, currency, number, amount, balance_after, entry_type, created_at) \
+             select gen_random_uuid(), gen_random_uuid(), md5((n % 1000)::text)::uuid, 1, 'USD', n, 1, n, 1, n from generate_series(1, {one_in_ten}) n"
+        ),
+        "analyze".to_owned(),
+    ];
+    for statement in &statements {
+        admin.batch_execute(statement).await.unwrap();
+    }
+    admin
+}
+
+/// Of all tables but that with a row a lane; the statistics are flushed when their session is idle.
+async fn sequential_scans(admin: &tokio_postgres::Client) -> i64 {
+    let mut last = -1;
+    loop {
+        admin
+            .batch_execute("select pg_stat_force_next_flush(); select pg_stat_clear_snapshot()")
+            .await
+            .unwrap();
+        let sql = "select sum(seq_scan)::bigint from pg_stat_user_tables \
+             where relname in ('payments', 'idempotency_keys', 'events', 'merchants', 'withdrawals', 'accounts', 'ledger_entries')";
+        let now: i64 = admin.query_one(sql, &[]).await.unwrap().get(0);
+        if now == last {
+            return now;
+        }
+        last = now;
+    }
+}
