@@ -1,0 +1,10 @@
+//! The consumer runtime on the log table, over both back ends.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../../../store/tests/it/backend.rs"]
+mod backend;
+#[path = "../../../store/tests/it/calls.rs"]
+mod calls;
+mod recorder;
+mod runtime;
