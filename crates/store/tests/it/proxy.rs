@@ -57,7 +57,7 @@ impl Proxy {
 
 async fn forward(mut client: TcpStream, server: String, cut: Arc<AtomicU8>, made: Arc<AtomicU8>) {
     let mut server = TcpStream::connect(server).await.unwrap();
-    let (mut up, mut down) = ([0_u8; 65536], [0_u8; 65536]);
+    let (mut up, mut down) = (vec![0_u8; 65536], vec![0_u8; 65536]);
     loop {
         tokio::select! {
             read = client.read(&mut up) => {
