@@ -44,3 +44,47 @@ fn nonce(id: WithdrawalId) -> XNonce {
     bytes[16..].copy_from_slice(&uuid::Uuid::new_v4().as_bytes()[..8]);
     XNonce::from(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::{bank::BankNumber, currency::Currency, money::AmountMinor};
+    use uuid::Uuid;
+
+    use super::*;
+
+    const ACCOUNT: &str = "99887766554433221100";
+
+    fn sealed(sealer: &Sealer, id: WithdrawalId) -> Vec<u8> {
+        let request = NewWithdrawal {
+            amount: AmountMinor::new(1).unwrap(),
+            currency: Currency::parse("USD").unwrap(),
+            bank_account: BankNumber::parse(ACCOUNT).unwrap(),
+            bank_routing: BankNumber::parse("021000021").unwrap(),
+        };
+        sealer.seal(id, &request)
+    }
+
+    fn open(key: [u8; 32], id: WithdrawalId, sealed: &[u8]) -> Option<String> {
+        let nonce: [u8; 24] = sealed[1..25].try_into().unwrap();
+        let payload = Payload { msg: &sealed[25..], aad: id.0.as_bytes() };
+        let plain = XChaCha20Poly1305::new(&key.into()).decrypt(&XNonce::from(nonce), payload).ok()?;
+        String::from_utf8(plain).ok()
+    }
+
+    #[test]
+    fn only_the_key_opens_it_and_only_for_its_withdrawal() {
+        let id = WithdrawalId(Uuid::now_v7());
+        let bytes = sealed(&Sealer::new(&[1; 32]), id);
+        assert_eq!(bytes[0], FORMAT);
+        assert_eq!(open([1; 32], id, &bytes), Some(format!("{ACCOUNT}\n021000021")));
+        assert_eq!(open([2; 32], id, &bytes), None);
+        assert_eq!(open([1; 32], WithdrawalId(Uuid::now_v7()), &bytes), None);
+        assert!(!bytes.windows(8).any(|window| window == &ACCOUNT.as_bytes()[..8]));
+    }
+
+    #[test]
+    fn the_same_details_are_never_sealed_alike() {
+        let (sealer, id) = (Sealer::new(&[1; 32]), WithdrawalId(Uuid::now_v7()));
+        assert_ne!(sealed(&sealer, id), sealed(&sealer, id));
+    }
+}

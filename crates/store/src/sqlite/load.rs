@@ -12,14 +12,22 @@ use crate::{
     rows::{ACCOUNT, HEAD, KEY, account_from, head_from, stored_answer_from},
 };
 
+/// In the order of [`Loaded`]: heads, keys, merchants, emails, payments, withdrawals, accounts.
+fn look_ups() -> [String; 7] {
+    [
+        format!("{HEAD} where lane = $1"),
+        format!("{KEY} where key_prefix = $1 and key_hash = $2"),
+        format!("{MERCHANT} where id = $1"),
+        "select id from merchants where email_key = $1".to_owned(),
+        format!("{PAYMENT} where id = $1"),
+        format!("{WITHDRAWAL} where id = $1"),
+        format!("{ACCOUNT} where owner = $1"),
+    ]
+}
+
 pub(super) fn load(connection: &Connection, needs: &Needs) -> Result<Loaded, ReadError> {
     let mut loaded = Loaded::default();
-    let head = format!("{HEAD} where lane = $1");
-    let key_query = format!("{KEY} where key_prefix = $1 and key_hash = $2");
-    let merchant_query = format!("{MERCHANT} where id = $1");
-    let payment_query = format!("{PAYMENT} where id = $1");
-    let withdrawal_query = format!("{WITHDRAWAL} where id = $1");
-    let accounts = format!("{ACCOUNT} where owner = $1");
+    let [head, key_query, merchant_query, email, payment_query, withdrawal_query, accounts] = look_ups();
     for lane in &needs.lanes {
         for row in &query(connection, &head, vec![i64::from(lane.0).into()])? {
             loaded.heads.push(head_from(row)?);
@@ -36,11 +44,9 @@ pub(super) fn load(connection: &Connection, needs: &Needs) -> Result<Loaded, Rea
             loaded.state.merchants.insert(merchant.id, merchant);
         }
     }
-    for email in &needs.emails {
-        for row in
-            &query(connection, "select id from merchants where email_key = $1", vec![email.as_str().into()])?
-        {
-            loaded.state.emails.insert(EmailKey::of(email), MerchantId(row.uuid(0)?));
+    for email_key in &needs.emails {
+        for row in &query(connection, &email, vec![email_key.as_str().into()])? {
+            loaded.state.emails.insert(EmailKey::of(email_key), MerchantId(row.uuid(0)?));
         }
     }
     for payment in &needs.payments {
@@ -82,4 +88,29 @@ pub(super) fn commands_behind(
 pub(super) fn key_prefix(key: &Uuid) -> i64 {
     let (prefix, _) = id(key).split_at(8);
     i64::from_be_bytes(prefix.try_into().expect("half of sixteen bytes is eight"))
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::time::Timestamp;
+
+    use super::*;
+    use crate::sqlite::{Durability, migrate::migrate, open};
+
+    #[test]
+    fn every_look_up_of_a_batch_uses_an_index() {
+        let path = std::env::temp_dir().join(format!("look_ups_{}.db", Uuid::now_v7().simple()));
+        migrate(&path, None, Timestamp::from_micros(0)).unwrap();
+        let connection = open(&path, Durability::Full).unwrap();
+        for sql in look_ups() {
+            let nothing = vec![crate::sql::Value::Null; sql.matches('$').count()];
+            let plan = query(&connection, &format!("explain query plan {sql}"), nothing).unwrap();
+            let is_search = plan.iter().all(|row| row.text(3).unwrap().starts_with("SEARCH"));
+            assert!(is_search && !plan.is_empty(), "{sql}: {plan:?}");
+        }
+        drop(connection);
+        for suffix in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
+        }
+    }
 }
