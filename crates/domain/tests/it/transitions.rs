@@ -3,6 +3,7 @@
 use domain::{
     command::Action,
     id::{MerchantId, PaymentId, WithdrawalId},
+    ledger::AccountKind::{Available, Pending},
     payment::PaymentStatus,
     state::Outcome,
 };
@@ -102,12 +103,15 @@ fn action(of: Move, withdrawal_id: WithdrawalId) -> Action {
     }
 }
 
+/// Moves, how the last one ends, and what is available and pending then.
+type Path<'a> = (&'a [Move], Result<(), &'a str>, (i64, i64));
+
 /// Failure modes 97 and 98. What is available and pending afterwards of 100, of which 60 were asked for.
 #[test]
 fn a_withdrawal_goes_only_where_it_may_and_its_money_with_it() {
     use Move::{Cancel, Complete, Fail, Process};
     let wrong = "withdrawal_in_wrong_state";
-    let paths: &[(&[Move], Result<(), &str>, (i64, i64))] = &[
+    let paths: &[Path<'_>] = &[
         (&[], Ok(()), (40, 60)),
         (&[Process], Ok(()), (40, 60)),
         (&[Process, Complete], Ok(()), (40, 0)),
@@ -136,7 +140,6 @@ fn a_withdrawal_goes_only_where_it_may_and_its_money_with_it() {
         }
         assert_eq!(last, *expected, "{path:?}");
         let held = |kind| crate::life::held(&world.state, merchant, kind, usd());
-        use domain::ledger::AccountKind::{Available, Pending};
         assert_eq!((held(Available), held(Pending)), (*available, *pending), "{path:?}");
     }
 }
