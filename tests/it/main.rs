@@ -1,1 +1,19 @@
-fn main() {}
+//! Black-box tests: the real program, over HTTP, on both databases.
+
+// Everything here is a test, helpers included: an unwrap that fails is a test that fails.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+mod bad_input;
+mod concurrency;
+mod crash;
+mod e2e_seed_session;
+mod event_log;
+mod faults;
+mod idempotency;
+mod lists;
+mod migrations;
+mod settings;
+mod shutdown;
+mod withdrawals;

@@ -1,1 +1,43 @@
+//! The public HTTP API: parses requests into commands and queries of the domain, hands them to the
+//! store, and shows what came back in the shapes of the wire contract.
+//!
+//! A request goes [`server`] (connections) → [`edge`] (request id, panics, problems, CORS, gzip) →
+//! [`router`] (every route) → one file a resource. What is read from outside goes through [`parse`]
+//! (bodies) or [`query`] (the query string), which name every wrong field at once; every error leaves
+//! as a [`problem`] (RFC 9457) of a kind from the table in [`problem_kind`].
 
+mod admin;
+mod analytics;
+mod balances;
+mod body;
+mod change;
+mod decimal;
+mod edge;
+mod health;
+mod idempotency;
+mod json;
+mod merchants;
+mod openapi;
+mod page;
+mod parse;
+mod path;
+mod payment_filter;
+mod payments;
+mod payments_export;
+mod problem;
+mod problem_kind;
+mod query;
+mod request_id;
+mod request_schema;
+mod revenue;
+mod router;
+mod schema;
+mod server;
+mod state;
+mod suggest;
+mod text;
+mod withdrawals;
+
+pub use health::Health;
+pub use openapi::openapi_json;
+pub use server::{Settings, serve};

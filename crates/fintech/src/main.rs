@@ -5,6 +5,7 @@ mod database;
 mod logging;
 mod serve;
 mod settings;
+mod sweeper;
 
 use std::process::ExitCode;
 

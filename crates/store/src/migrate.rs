@@ -26,12 +26,7 @@ pub(crate) struct Applied {
 }
 
 pub(crate) fn checksum(sql: &str) -> String {
-    use std::fmt::Write as _;
-    let digest: [u8; 32] = Sha256::digest(sql.as_bytes()).into();
-    digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex::encode(Sha256::digest(sql.as_bytes()))
 }
 
 /// The migrations that are still to be applied, when those that were are as this program knows them.

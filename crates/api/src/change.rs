@@ -1,0 +1,94 @@
+//! A request that changes something: its body, and its claim to be carried out once.
+
+use axum::{
+    Json,
+    body::Body,
+    extract::FromRequest,
+    http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use domain::id::MerchantId;
+use serde::Serialize;
+use store::request::Claim;
+
+use crate::{
+    body,
+    idempotency::{IDEMPOTENT_REPLAYED, key_of},
+    problem::Problem,
+    query::Query,
+    state::App,
+};
+
+/// Whose idempotency keys they are, as long as there is no authentication.
+const CALLER: &str = "anonymous";
+
+const REPLAYED: HeaderName = HeaderName::from_static(IDEMPOTENT_REPLAYED);
+
+/// A POST or PATCH, not yet parsed. It has no `Debug`: the body may hold bank numbers.
+pub struct Change {
+    method: Method,
+    uri: Uri,
+    key: Option<String>,
+    pub body: Bytes,
+}
+
+/// As [`Change`], with the limit for bulk bodies.
+pub struct BulkChange(pub Change);
+
+impl FromRequest<App> for Change {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request<Body>, app: &App) -> Result<Self, Problem> {
+        Self::take(request, app, app.limits().body_bytes_max).await
+    }
+}
+
+impl FromRequest<App> for BulkChange {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request<Body>, app: &App) -> Result<Self, Problem> {
+        Change::take(request, app, app.limits().bulk_body_bytes_max).await.map(Self)
+    }
+}
+
+impl Change {
+    async fn take(request: Request<Body>, app: &App, bytes_max: usize) -> Result<Self, Problem> {
+        let key = key_of(request.headers())?;
+        Query::of(request.uri())?.finish()?;
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let body = body::read(request, bytes_max, app.limits().request_timeout).await?;
+        Ok(Self { method, uri, key, body })
+    }
+
+    /// The claim of the request's idempotency key, scoped to the merchant; to none when it creates one.
+    pub fn claim(&self, merchant: Option<MerchantId>) -> Option<Claim> {
+        let key = self.key.as_deref()?;
+        let mut buffer = uuid::Uuid::encode_buffer();
+        let merchant = match merchant {
+            Some(id) => &*id.0.hyphenated().encode_lower(&mut buffer),
+            None => "",
+        };
+        let request = [self.method.as_str().as_bytes(), self.uri.path().as_bytes(), self.body.as_ref()];
+        Some(Claim::new(CALLER, merchant, key, &request))
+    }
+}
+
+/// The answer to a change that was made, now or earlier with the same idempotency key.
+pub fn changed(replayed: bool, body: &impl Serialize) -> Response {
+    let mut response = Json(body).into_response();
+    if replayed {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+/// As [`changed`], for something new, which stands at `location` from now on.
+pub fn created(replayed: bool, location: &str, body: &impl Serialize) -> Response {
+    let mut response = changed(replayed, body);
+    *response.status_mut() = StatusCode::CREATED;
+    if let Ok(location) = HeaderValue::from_str(location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}

@@ -1,0 +1,149 @@
+//! The OpenAPI 3.1 document, put together from the handlers. What is the same for all operations is
+//! added here: the parameters of the path, the idempotency key and the problems.
+
+use axum::{
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use serde_json::{Map, Value, json};
+use store::request::IDEMPOTENCY_KEY_CHARS_MAX;
+use utoipa::OpenApi;
+
+use crate::{
+    problem::{FieldError, ProblemBody},
+    router,
+    state::App,
+};
+
+pub const PATH: &str = "/openapi.json";
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "FintechPlatform",
+        description = "Payments, refunds, withdrawals and balances of merchants. Amounts are integers in minor \
+                       units; every error is a problem of RFC 9457 and names every wrong field; a POST or PATCH \
+                       with an Idempotency-Key can be repeated safely.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    tags(
+        (name = "Merchants"), (name = "Balances"), (name = "Payments"), (name = "Withdrawals"),
+        (name = "Analytics"), (name = "Admin"), (name = "Health")
+    ),
+    components(schemas(ProblemBody<'static>, FieldError))
+)]
+struct Head;
+
+/// What the document says about the API as a whole.
+pub fn head() -> utoipa::openapi::OpenApi {
+    Head::openapi()
+}
+
+/// The whole document, as it is served at [`PATH`].
+pub fn openapi_json() -> Vec<u8> {
+    serde_json::to_vec(&document()).expect("a JSON value is always writable")
+}
+
+pub async fn show(State(app): State<App>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], app.openapi()).into_response()
+}
+
+fn document() -> Value {
+    let described = router::documented().into_openapi();
+    let mut document = serde_json::to_value(described).expect("a description is made of texts and numbers");
+    for (path, item) in members(&mut document["paths"]) {
+        let in_path: Vec<Value> = path
+            .split('/')
+            .filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+            .map(path_parameter)
+            .collect();
+        for (method, operation) in members(item) {
+            let mut parameters = in_path.clone();
+            if matches!(method.as_str(), "post" | "patch") {
+                parameters.push(idempotency_key());
+            }
+            if let Some(own) = operation["parameters"].as_array_mut() {
+                parameters.append(own);
+            }
+            operation["parameters"] = parameters.into();
+            if path.starts_with("/api/") {
+                operation["responses"]["4XX"] = problem("The request is refused and nothing was changed");
+                operation["responses"]["5XX"] =
+                    problem("The detail says whether anything may have been changed");
+            }
+        }
+    }
+    document
+}
+
+fn members(value: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
+    value.as_object_mut().map(Map::iter_mut).into_iter().flatten()
+}
+
+fn path_parameter(name: &str) -> Value {
+    let schema = match name {
+        "currency" => json!({"type": "string", "pattern": "^[A-Za-z]{3}$", "examples": ["USD"]}),
+        _ => json!({"type": "string", "format": "uuid"}),
+    };
+    json!({"name": name, "in": "path", "required": true, "schema": schema})
+}
+
+fn idempotency_key() -> Value {
+    json!({
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "Makes repeating the request safe: it takes effect once, and every repetition gets the first \
+                        answer, marked Idempotent-Replayed: true. Bare or in double quotes.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_CHARS_MAX},
+    })
+}
+
+fn problem(description: &str) -> Value {
+    let schema = json!({"$ref": "#/components/schemas/Problem"});
+    json!({"description": description, "content": {"application/problem+json": {"schema": schema}}})
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn references(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(members) => {
+                if let Some(Value::String(target)) = members.get("$ref") {
+                    found.insert(target.clone());
+                }
+                members.values().for_each(|member| references(member, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere_and_nothing_is_described_in_vain() {
+        let document = document();
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        let described: BTreeSet<String> =
+            schemas.keys().map(|name| format!("#/components/schemas/{name}")).collect();
+        assert_eq!(found, described);
+        assert_eq!(document["openapi"], "3.1.0");
+    }
+
+    #[test]
+    fn operations_have_ids_of_their_own_and_a_summary() {
+        let mut document = document();
+        let mut ids = BTreeSet::new();
+        for (path, item) in members(&mut document["paths"]) {
+            for (method, operation) in members(item) {
+                assert!(operation["summary"].is_string(), "{method} {path}");
+                assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "{method} {path}");
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The command line: one subcommand a role.
+
+mod config;
+mod consumers;
+mod events;
+mod migrate;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    logging::{self, Output},
+    serve,
+    settings::{self, Flags, Layers, Settings},
+};
+
+/// A payment platform: merchants, payments, withdrawals, a double-entry ledger and its event log.
+#[derive(Parser)]
+#[command(name = "fintech", version, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Args)]
+struct Global {
+    /// Read this file instead of appsettings.json
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Listen here [setting: Server:ApiAddress]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Keep the data here [setting: ConnectionStrings:DefaultConnection]
+    #[arg(long, global = true, value_name = "URL")]
+    database: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API and run the consumers (what `fintech` alone does)
+    Serve,
+    /// Bring the database up to date and end
+    Migrate,
+    /// Read the event log, and verify it
+    Events {
+        #[command(subcommand)]
+        command: events::Events,
+    },
+    /// Show how far behind each consumer is
+    Consumers,
+    /// Look at the configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Print every setting, its value, and where the value came from
+    Show,
+}
+
+pub fn run() -> anyhow::Result<()> {
+    let Cli { global, command } = Cli::parse();
+    let Global { config, listen, database } = global;
+    let layers = settings::layers(&Flags { config, listen, database })?;
+    match command.unwrap_or(Command::Serve) {
+        Command::Serve => block_on(&layers, Output::Stdout, serve::serve),
+        Command::Migrate => block_on(&layers, Output::Stderr, migrate::migrate),
+        Command::Events { command } => {
+            block_on(&layers, Output::Stderr, |settings| events::run(command, settings))
+        }
+        Command::Consumers => block_on(&layers, Output::Stderr, consumers::show),
+        Command::Config { command: ConfigCommand::Show } => config::show(&layers),
+    }
+}
+
+fn block_on<F>(layers: &Layers, logs: Output, role: impl FnOnce(Settings) -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let settings = Settings::from_layers(layers)?;
+    logging::start(&settings.logging, logs);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(role(settings));
+    // Whatever still blocks a thread has had its time.
+    runtime.shutdown_background();
+    result
+}

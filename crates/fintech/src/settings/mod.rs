@@ -1,0 +1,256 @@
+//! The settings: built-in defaults, then `appsettings.json`, then the file of the environment's name, then
+//! environment variables, then flags; each over the one before it.
+//!
+//! [`table`] declares every setting once. What is unknown or unusable stops the start with one sentence.
+
+mod database;
+mod kind;
+mod layers;
+mod sources;
+mod table;
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::bail;
+
+use self::{
+    kind::{Raw, SecretKey, Value},
+    table::{API_ADDRESS, BANK_DETAILS_KEY, DATABASE, DEVELOPMENT_KEY, KAFKA_SERVERS, LOG_LEVEL},
+};
+pub use self::{
+    layers::{Layers, Resolved},
+    sources::Flags,
+};
+
+/// What the program runs by. It holds secrets, so it has no `Debug`.
+pub struct Settings {
+    pub store: store::Settings,
+    /// Where the data is, without a password.
+    pub database_shown: String,
+    pub listen: SocketAddr,
+    pub api: api::Settings,
+    pub consumers: stream::runtime::Settings,
+    pub logging: Logging,
+    /// What the operator should know at the start, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Logging {
+    /// Directives of `tracing_subscriber::EnvFilter`.
+    pub level: String,
+    /// `auto`, `text` or `json`.
+    pub format: String,
+}
+
+/// Reads all sources of this process.
+pub fn layers(flags: &Flags) -> anyhow::Result<Layers> {
+    let environment = std::env::var(sources::ENVIRONMENT_VARIABLE).ok();
+    let mut layers = Layers::defaults();
+    for file in sources::files(flags.config.as_deref(), environment.as_deref())? {
+        layers.add(file)?;
+    }
+    layers.add(sources::environment(std::env::vars_os())?)?;
+    layers.add(flags.given())?;
+    Ok(layers)
+}
+
+impl Settings {
+    /// Checks what concerns several settings, and gives each part of the program its own.
+    pub fn from_layers(layers: &Layers) -> anyhow::Result<Self> {
+        let listen = layers.address(API_ADDRESS);
+        // The development key rests on this, too: who lifts it must ask for a key.
+        if !listen.ip().is_loopback() {
+            bail!(
+                "{API_ADDRESS} is {listen}, but this version has no authentication and serves its own machine \
+                 only; use a loopback address such as 127.0.0.1:{}",
+                listen.port()
+            );
+        }
+        let seconds = |key| Duration::from_secs(layers.integer(key));
+        let milliseconds = |key| Duration::from_millis(layers.integer(key));
+        Ok(Self {
+            store: store::Settings {
+                location: layers.database().clone(),
+                lanes: layers.optional_lanes("Ledger:Lanes"),
+                writers: layers.size("Store:Writers"),
+                readers: layers.size("Store:Readers"),
+                queue_commands_max: layers.size("Store:QueueCommandsMax"),
+                batch_commands_max: layers.size("Store:BatchCommandsMax"),
+                idempotency_retention: seconds("Idempotency:RetentionHours") * 3600,
+                sealing_key: layers.key(BANK_DETAILS_KEY),
+            },
+            database_shown: layers.of(DATABASE).shown(),
+            listen,
+            api: api::Settings {
+                connections_max: layers.size("Server:ConnectionsMax"),
+                request_timeout: seconds("Server:RequestTimeoutSeconds"),
+                body_bytes_max: layers.size("Server:BodyBytesMax"),
+                bulk_body_bytes_max: layers.size("Server:BulkBodyBytesMax"),
+                allowed_origins: layers.origins("Cors:AllowedOrigins"),
+                drain_timeout: seconds("Server:DrainTimeoutSeconds"),
+            },
+            consumers: stream::runtime::Settings {
+                batch_events_max: layers.size("Consumers:BatchEventsMax"),
+                attempts_max: u32::try_from(layers.integer("Consumers:AttemptsMax")).unwrap_or(u32::MAX),
+                backoff_initial: milliseconds("Consumers:BackoffInitialMilliseconds"),
+                backoff_max: milliseconds("Consumers:BackoffMaxMilliseconds"),
+            },
+            logging: Logging { level: layers.log_level(), format: layers.text("Logging:Format") },
+            warnings: layers.warnings(),
+        })
+    }
+}
+
+/// The values by their kinds. That a key has the kind that is asked for here is a matter of the table.
+impl Layers {
+    fn integer(&self, key: &str) -> u64 {
+        match self.of(key).value {
+            Value::Integer(number) => number,
+            ref other => unreachable!("{key} is {other:?}"),
+        }
+    }
+
+    fn size(&self, key: &str) -> usize {
+        usize::try_from(self.integer(key)).unwrap_or(usize::MAX)
+    }
+
+    fn optional_lanes(&self, key: &str) -> Option<u16> {
+        match self.of(key).value {
+            Value::Absent => None,
+            _ => u16::try_from(self.integer(key)).ok(),
+        }
+    }
+
+    fn address(&self, key: &str) -> SocketAddr {
+        match self.of(key).value {
+            Value::Address(address) => address,
+            ref other => unreachable!("{key} is {other:?}"),
+        }
+    }
+
+    fn database(&self) -> &store::Location {
+        match &self.of(DATABASE).value {
+            Value::Database(database) => database.location(),
+            other => unreachable!("{DATABASE} is {other:?}"),
+        }
+    }
+
+    fn origins(&self, key: &str) -> Vec<String> {
+        match &self.of(key).value {
+            Value::Origins(origins) => origins.clone(),
+            other => unreachable!("{key} is {other:?}"),
+        }
+    }
+
+    fn key(&self, key: &str) -> [u8; 32] {
+        match self.of(key).value {
+            Value::Key(SecretKey(bytes)) => bytes,
+            ref other => unreachable!("{key} is {other:?}"),
+        }
+    }
+
+    fn text(&self, key: &str) -> String {
+        match &self.of(key).value {
+            Value::Text(text) => text.clone(),
+            other => unreachable!("{key} is {other:?}"),
+        }
+    }
+
+    fn log_level(&self) -> String {
+        match &self.of(LOG_LEVEL).value {
+            Value::LogLevel(level) => level.clone(),
+            other => unreachable!("{LOG_LEVEL} is {other:?}"),
+        }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let resolved = self.of(BANK_DETAILS_KEY);
+        let development = resolved.setting.kind.parse(&Raw::Text(DEVELOPMENT_KEY.to_owned()));
+        if development.as_ref() == Ok(&resolved.value) {
+            warnings.push(format!(
+                "bank details are sealed with the development key, which everybody knows; \
+                 set {BANK_DETAILS_KEY} to 32 random bytes in base64 before real ones are stored"
+            ));
+        }
+        if matches!(&self.of(KAFKA_SERVERS).value, Value::Text(servers) if !servers.is_empty()) {
+            warnings.push(format!(
+                "{KAFKA_SERVERS} is set, but this version does not publish to Kafka yet; \
+                 consumers read the event log itself"
+            ));
+        }
+        for (key, source) in &self.without_effect {
+            warnings.push(format!("{key} in {source} has no effect here"));
+        }
+        warnings
+    }
+}
+
+impl Resolved {
+    /// As `fintech config show` has it: nothing secret.
+    pub fn shown(&self) -> String {
+        match &self.value {
+            _ if self.setting.is_secret => "***".to_owned(),
+            Value::Absent => "(none)".to_owned(),
+            Value::Database(database) => database.masked().to_owned(),
+            Value::Address(address) => address.to_string(),
+            Value::Origins(origins) => origins.join(","),
+            Value::Integer(number) => number.to_string(),
+            Value::Switch(value) => value.to_string(),
+            Value::Text(text) | Value::LogLevel(text) => text.clone(),
+            Value::Key(_) => "***".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(pairs: &[(&str, &str)]) -> anyhow::Result<Settings> {
+        let mut layers = Layers::defaults();
+        let variables = pairs.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        layers.add(sources::environment(variables)?)?;
+        Settings::from_layers(&layers)
+    }
+
+    #[test]
+    fn the_defaults_are_what_a_newcomer_needs() {
+        let settings = with(&[]).unwrap();
+        assert_eq!(settings.listen.to_string(), "127.0.0.1:5153");
+        assert_eq!(settings.store.location, store::Location::Sqlite("data/fintech.db".into()));
+        assert_eq!(settings.store.lanes, None);
+        assert_eq!(settings.store.idempotency_retention, Duration::from_hours(24));
+        assert_eq!(settings.warnings.len(), 1, "the development key");
+    }
+
+    /// A newcomer may delete the file that comes with the program, and nothing changes.
+    #[test]
+    fn the_file_in_the_repository_says_what_the_defaults_say() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../appsettings.json");
+        let mut layers = Layers::defaults();
+        for file in sources::files(Some(path.as_ref()), None).unwrap() {
+            layers.add(file).unwrap();
+        }
+        for (with_file, default) in layers.resolved.iter().zip(Layers::defaults().resolved) {
+            assert_eq!(with_file.value, default.value, "{}", default.setting.key);
+        }
+        assert!(layers.without_effect.is_empty());
+    }
+
+    #[test]
+    fn nothing_but_loopback_is_listened_on() {
+        for address in ["0.0.0.0:5153", "192.0.2.1:80", "[::]:5153"] {
+            let told = with(&[("Server__ApiAddress", address)]).err().unwrap().to_string();
+            assert!(told.contains("no authentication"), "{told}");
+        }
+        assert!(with(&[("Server__ApiAddress", "[::1]:0")]).is_ok());
+    }
+
+    #[test]
+    fn kafka_is_known_and_said_to_be_unused() {
+        let settings = with(&[("Kafka__BootstrapServers", "localhost:9092")]).unwrap();
+        assert!(settings.warnings.iter().any(|warning| warning.contains("does not publish to Kafka yet")));
+    }
+}

@@ -1,0 +1,117 @@
+//! Every setting, once. Whatever shows, checks or documents settings reads this table.
+
+use super::kind::Kind;
+
+#[derive(Debug)]
+pub struct Setting {
+    /// `Section:Name`; in the environment `Section__Name`. Letters of either case.
+    pub key: &'static str,
+    pub kind: Kind,
+    /// As it would be written in the environment; `None`: absent unless somebody sets it.
+    pub default: Option<&'static str>,
+    /// Never shown, not even in the message that it is wrong.
+    pub is_secret: bool,
+    pub sentence: &'static str,
+}
+
+const fn setting(
+    key: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    sentence: &'static str,
+) -> Setting {
+    Setting { key, kind, default, is_secret: false, sentence }
+}
+
+const fn secret(
+    key: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    sentence: &'static str,
+) -> Setting {
+    Setting { key, kind, default, is_secret: true, sentence }
+}
+
+const fn integer(min: u64, max: u64) -> Kind {
+    Kind::Integer { min, max }
+}
+
+const MIB: u64 = 1024 * 1024;
+const HOURS_A_YEAR: u64 = 24 * 366;
+
+pub const DATABASE: &str = "ConnectionStrings:DefaultConnection";
+pub const API_ADDRESS: &str = "Server:ApiAddress";
+pub const BANK_DETAILS_KEY: &str = "Security:BankDetailsKey";
+pub const LOG_LEVEL: &str = "Logging:Level";
+pub const KAFKA_SERVERS: &str = "Kafka:BootstrapServers";
+
+/// Known to everybody who reads this file, so it protects nothing: for a developer's own machine.
+pub const DEVELOPMENT_KEY: &str = "ZmludGVjaCBkZXZlbG9wbWVudCBrZXkgLSBpbnNlY3U=";
+
+#[rustfmt::skip] // A table is read by its lines.
+pub const SETTINGS: &[Setting] = &[
+    setting(DATABASE, Kind::Database, Some("sqlite:data/fintech.db"),
+        "Where the data is: sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE."),
+    setting(API_ADDRESS, Kind::Address, Some("127.0.0.1:5153"),
+        "Where the public API listens; port 0 takes a free one."),
+    setting("Server:ConnectionsMax", integer(1, 1_000_000), Some("1024"),
+        "Connections that are served at once; more wait to be accepted."),
+    setting("Server:RequestTimeoutSeconds", integer(1, 3600), Some("30"),
+        "After this long a request is answered with 503."),
+    setting("Server:BodyBytesMax", integer(1024, 64 * MIB), Some("65536"),
+        "The largest body of a request."),
+    setting("Server:BulkBodyBytesMax", integer(1024, 256 * MIB), Some("8388608"),
+        "The largest body of a bulk request."),
+    setting("Server:DrainTimeoutSeconds", integer(0, 3600), Some("8"),
+        "How long requests in flight may take to end when the program is asked to stop."),
+    setting("Cors:AllowedOrigins", Kind::Origins,
+        Some("http://localhost:5173,http://127.0.0.1:5173,http://localhost:5153,http://127.0.0.1:5153"),
+        "Pages of these origins may call the API; in the environment with commas between them."),
+    setting("Ledger:Lanes", integer(1, domain::lane::LANES_MAX as u64), None,
+        "Fixed when the database is initialised; absent: what the database has, 16 in a new one."),
+    setting("Store:Writers", integer(1, 256), Some("2"),
+        "Connections that commit batches; SQLite always has one."),
+    setting("Store:Readers", integer(1, 256), Some("4"),
+        "Connections that answer queries."),
+    setting("Store:QueueCommandsMax", integer(1, 1_000_000), Some("10000"),
+        "Commands that wait for a writer; one more is answered with 503 at once."),
+    setting("Store:BatchCommandsMax", integer(1, 10_000), Some("512"),
+        "Commands in one commit."),
+    setting("Idempotency:RetentionHours", integer(1, HOURS_A_YEAR), Some("24"),
+        "How long a repeated request with the same Idempotency-Key gets the first answer."),
+    setting("Consumers:BatchEventsMax", integer(1, 100_000), Some("500"),
+        "Events that a consumer handles in one transaction."),
+    setting("Consumers:AttemptsMax", integer(1, 1000), Some("5"),
+        "How often an event is tried before it becomes a dead letter."),
+    setting("Consumers:BackoffInitialMilliseconds", integer(1, 3_600_000), Some("100"),
+        "The pause after a first failure; it doubles with each further one."),
+    setting("Consumers:BackoffMaxMilliseconds", integer(1, 86_400_000), Some("30000"),
+        "The longest pause between two attempts."),
+    secret(BANK_DETAILS_KEY, Kind::Key, Some(DEVELOPMENT_KEY),
+        "Seals bank details at rest: 32 bytes in base64; the default protects nothing."),
+    setting(LOG_LEVEL, Kind::LogLevel, Some("info"),
+        "off, error, warn, info, debug or trace; single modules as in info,store=debug."),
+    setting("Logging:Format", Kind::Choice(&["auto", "text", "json"]), Some("auto"),
+        "auto: text on a terminal, json elsewhere."),
+    setting(KAFKA_SERVERS, Kind::Text { chars_max: 4096 }, None,
+        "HOST:PORT of Kafka brokers, with commas between them; not used by this version."),
+    setting("Kafka:GroupId", Kind::Text { chars_max: 249 }, Some("fintechplatform-api"),
+        "The consumer group of the event loggers; not used by this version."),
+    setting("Kafka:EnableIdempotence", Kind::Switch, Some("true"),
+        "Whether the producer is idempotent; not used by this version."),
+    setting("Kafka:Acks", Kind::Choice(&["all", "-1", "1", "0"]), Some("all"),
+        "Which replicas acknowledge a record; not used by this version."),
+    setting("Kafka:MessageSendMaxRetries", integer(0, 2_147_483_647), Some("3"),
+        "How often the producer sends a record again; not used by this version."),
+    setting("Kafka:EnableAutoCommit", Kind::Switch, Some("false"),
+        "Whether the client commits offsets by itself; not used by this version."),
+    setting("Kafka:AutoOffsetReset", Kind::Choice(&["earliest", "latest", "error"]), Some("earliest"),
+        "Where a group without offsets begins; not used by this version."),
+];
+
+/// Names of the first platform for a setting that has another one here.
+pub const ALIASES: &[(&str, &str)] = &[("Logging:LogLevel:Default", LOG_LEVEL)];
+
+/// Keys of the first platform's files that mean nothing here: allowed, so that the file can be kept, and
+/// told at the start. What ends in a colon stands for all below it.
+pub const WITHOUT_EFFECT: &[&str] = &["AllowedHosts", "Logging:LogLevel:"];

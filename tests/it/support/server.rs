@@ -1,0 +1,191 @@
+//! The real program, serving one test.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    ops::Deref,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus},
+    time::{Duration, Instant},
+};
+
+use super::{
+    backend::{Database, Folder, Kind},
+    client::Client,
+    eventually,
+    program::{self, Ended},
+};
+
+const LOG_LINES_SHOWN: usize = 40;
+const ADDRESS: &str = "Listening on ";
+
+pub struct Server {
+    process: Option<Child>,
+    client: Client,
+    address: String,
+    variables: Vec<(String, String)>,
+    // Dropped last: first the program ends, then its data goes.
+    database: Database,
+    folder: Folder,
+}
+
+/// A server is asked as its client is.
+impl Deref for Server {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Server {
+    pub fn start(kind: Kind) -> Self {
+        Self::start_with(kind, &[])
+    }
+
+    /// With settings, as environment variables.
+    pub fn start_with(kind: Kind, variables: &[(&str, &str)]) -> Self {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let mut server = Self {
+            process: None,
+            client: Client::new(""),
+            address: String::new(),
+            variables: variables.collect(),
+            database: Database::new(kind),
+            folder: Folder::new(),
+        };
+        server.spawn();
+        server
+    }
+
+    /// Starts the program again on the same data; stops it before, if it runs.
+    pub fn restart(&mut self) {
+        if self.process.is_some() {
+            self.stop();
+        }
+        self.spawn();
+    }
+
+    /// Runs the program to its end on the same data, beside the one that serves.
+    pub fn run(&self, arguments: &[&str]) -> Ended {
+        let url = self.database_url();
+        let arguments: Vec<&str> = arguments.iter().copied().chain(["--database", &url]).collect();
+        program::run(self.folder(), &arguments, &[])
+    }
+
+    /// The log has no gap and its chain is whole.
+    #[track_caller]
+    pub fn verify_log(&self) {
+        let Ended { code, stdout, stderr } = self.run(&["events", "verify"]);
+        assert_eq!(code, Some(0), "{stdout}{stderr}");
+    }
+
+    /// SIGTERM; gives how the program ended, and after how long.
+    pub fn stop(&mut self) -> (ExitStatus, Duration) {
+        self.terminate();
+        self.wait()
+    }
+
+    /// Waits for the end of a program that was asked to stop.
+    pub fn wait(&mut self) -> (ExitStatus, Duration) {
+        let asked_at = Instant::now();
+        let process = self.process.as_mut().unwrap();
+        let status = eventually("the end of the program", || process.try_wait().unwrap());
+        self.process = None;
+        (status, asked_at.elapsed())
+    }
+
+    /// Sends SIGTERM and waits for nothing.
+    pub fn terminate(&self) {
+        let id = self.process.as_ref().unwrap().id();
+        let sent = Command::new("sh").args(["-c", &format!("kill -TERM {id}")]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// All that the program has written so far, over restarts.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// `HOST:PORT`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Everything that the database holds, as it lies there.
+    pub fn stored_bytes(&self) -> Vec<u8> {
+        self.database.stored_bytes(self.folder.path())
+    }
+
+    /// Changes the database behind the program's back.
+    pub fn alter(&self, sql: &str) {
+        self.database.alter(self.folder.path(), sql);
+    }
+
+    pub fn let_database_connect(&self, allowed: bool) {
+        self.database.let_connect(allowed);
+    }
+
+    pub fn process_id(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
+    }
+
+    pub fn database_url(&self) -> String {
+        self.database.url()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    fn spawn(&mut self) {
+        let log: File = OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
+        let begin = self.log().len();
+        let url = self.database.url();
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--database", &url];
+        let variables: Vec<(&str, &str)> =
+            self.variables.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let process = program::command(self.folder.path(), &arguments, &variables)
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.process = Some(process);
+        let base = eventually("the address of the program", || {
+            let ended = self.process.as_mut().unwrap().try_wait().unwrap();
+            let log = self.log();
+            assert!(ended.is_none(), "the program ended at once: {}", &log[begin..]);
+            let mut whole_lines =
+                log[begin..].split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+            whole_lines.find_map(|line| line.strip_prefix(ADDRESS)).map(str::to_owned)
+        });
+        base.strip_prefix("http://").unwrap().clone_into(&mut self.address);
+        self.client = Client::new(&base);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            drop(process.kill());
+            drop(process.wait());
+        }
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
+            eprintln!("the program's last lines:\n{}", last.join("\n"));
+        }
+    }
+}
