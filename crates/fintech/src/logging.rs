@@ -25,6 +25,8 @@ pub fn start(logging: &Logging, output: Output) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(&logging.level))
         .with_writer(writer)
+        // It would write the error to standard error, and panic where that is full, too.
+        .log_internal_errors(false)
         .with_ansi(is_terminal && std::env::var_os("NO_COLOR").is_none());
     if text {
         builder.init();

@@ -103,6 +103,10 @@ impl<C: Connect> Writer<C> {
                     if self.find_out(requests, &starts, &mut retry).await? {
                         return Ok(replies);
                     }
+                    if !retry.pause().await {
+                        tracing::error!(%reason, "nothing was committed; callers are told to try again");
+                        return Err(SubmitError::Unavailable);
+                    }
                     continue;
                 }
             };
