@@ -37,10 +37,42 @@ pub async fn behind(
     position: i64,
     limit: usize,
 ) -> Result<Vec<LogEvent>, ReadError> {
-    let sql =
-        format!("{EVENT} where stream = $1 and lane = $2 and position > $3 order by position limit {limit}");
-    let params = vec![stream.number().into(), i64::from(lane.0).into(), position.into()];
+    let sql = format!("{EVENT} where stream = $1 and lane = $2 and position > $3 order by position limit $4");
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let params = vec![stream.number().into(), i64::from(lane.0).into(), position.into(), limit.into()];
     db.query(&sql, params).await?.iter().map(event_from).collect()
+}
+
+/// The events of a (stream, lane) behind a position, up to another one, inclusive.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    pub stream: Stream,
+    pub lane: Lane,
+    pub behind: i64,
+    pub until: i64,
+}
+
+/// The events of several spans with one query; in order of lane, stream and position. The spans are few:
+/// one a stream and lane.
+pub async fn spans(db: &dyn Reads, spans: &[Span]) -> Result<Vec<LogEvent>, ReadError> {
+    let mut rows = Vec::with_capacity(spans.len());
+    let mut params = Vec::with_capacity(spans.len() * 4);
+    for Span { stream, lane, behind, until } in spans {
+        let n = params.len();
+        let row: Vec<String> = (n + 1..=n + 4).map(|n| format!("cast(${n} as bigint)")).collect();
+        rows.push(format!("({})", row.join(", ")));
+        params.extend([stream.number().into(), i64::from(lane.0).into(), (*behind).into(), (*until).into()]);
+    }
+    // A join rather than a union of many: what a database needs to plan it does not grow with the spans.
+    let sql = format!(
+        "with span (of_stream, of_lane, behind, until) as (values {}) {EVENT} join span \
+         on stream = of_stream and lane = of_lane and position > behind and position <= until",
+        rows.join(", ")
+    );
+    let rows = db.query(&sql, params).await?;
+    let mut events = rows.iter().map(event_from).collect::<Result<Vec<_>, _>>()?;
+    events.sort_unstable_by_key(|event| (event.lane, event.stream.index(), event.position));
+    Ok(events)
 }
 
 /// The events of a lane behind a sequence, over all streams, in order.

@@ -36,22 +36,34 @@ pub async fn lock(
     consumer: &str,
     now: Timestamp,
 ) -> Result<Positions, ReadError> {
-    let sql =
-        "update consumer_positions set updated_at = $2 where consumer = $1 returning stream, lane, position";
-    let rows = transaction.query(sql, vec![consumer.into(), now.as_micros().into()]).await?;
+    // One row stands for all of them: a lock on it is taken before anything is moved.
+    let sql = "update consumer_positions set updated_at = $2 where consumer = $1 and lane = 0";
+    transaction.execute(sql, vec![consumer.into(), now.as_micros().into()]).await?;
+    let sql = "select stream, lane, position from consumer_positions where consumer = $1";
+    let rows = transaction.query(sql, vec![consumer.into()]).await?;
     rows.iter().map(|row| Ok((place(row, 0)?, row.int(2)?))).collect()
 }
 
+/// Moves the positions of rows that are there and locked, in one statement.
 pub async fn store(
     transaction: &mut dyn Transaction,
     consumer: &str,
-    place: Place,
-    position: i64,
+    moved: &Positions,
+    now: Timestamp,
 ) -> Result<(), ReadError> {
-    let sql = "update consumer_positions set position = $4 where consumer = $1 and stream = $2 and lane = $3";
-    let (stream, lane) = place;
-    let params = vec![consumer.into(), stream.number().into(), i64::from(lane.0).into(), position.into()];
-    transaction.execute(sql, params).await.map(|_| ())
+    let mut rows = Vec::with_capacity(moved.len());
+    let mut params = vec![consumer.into(), now.as_micros().into()];
+    for ((stream, lane), position) in moved {
+        let n = params.len();
+        rows.push(format!("($1, ${}, ${}, ${}, $2)", n + 1, n + 2, n + 3));
+        params.extend([stream.number().into(), i64::from(lane.0).into(), (*position).into()]);
+    }
+    let sql = format!(
+        "insert into consumer_positions (consumer, stream, lane, position, updated_at) values {} \
+         on conflict (consumer, stream, lane) do update set position = excluded.position",
+        rows.join(", ")
+    );
+    transaction.execute(&sql, params).await.map(|_| ())
 }
 
 /// Stream and lane from two columns.

@@ -14,7 +14,13 @@ use std::{
 
 use domain::{event::Stream, lane::Lane};
 use futures_util::FutureExt as _;
-use store::{Store, batch::LogEvent, error::ReadError, log, sql::Transaction};
+use store::{
+    Store,
+    batch::LogEvent,
+    error::ReadError,
+    log::{self, Span},
+    sql::Transaction,
+};
 use tokio::sync::watch;
 
 use crate::{
@@ -25,6 +31,10 @@ use crate::{
 
 /// How long a consumer waits for a commit before it looks by itself: another process may have written.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
+
+/// A consumer that has caught up looks at most this often, so that under load it reads many events at a
+/// time instead of following every commit. An event that comes after a quiet moment is read at once.
+const CYCLE_INTERVAL_MIN: Duration = Duration::from_millis(25);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -40,11 +50,12 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum Stopped {
     #[error(
-        "{consumer} expected position {expected} of {} lane {lane} and found {found}: \
+        "{consumer} expected position {expected} of {} lane {lane} and found {}: \
          events are missing from the log; run `fintech events verify`",
-        stream.name()
+        stream.name(),
+        found.map_or_else(|| "none".to_owned(), |position| position.to_string())
     )]
-    EventsMissing { consumer: &'static str, stream: Stream, lane: Lane, expected: i64, found: i64 },
+    EventsMissing { consumer: &'static str, stream: Stream, lane: Lane, expected: i64, found: Option<i64> },
 }
 
 /// Runs a consumer until `stopping` turns true; it stops at a batch's end.
@@ -59,9 +70,10 @@ pub async fn run(
         Runtime { store, consumer, settings, positions: None, failing: BTreeMap::new(), outage: None };
     while !*stopping.borrow() {
         commits.mark_unchanged();
+        let begun_at = tokio::time::Instant::now();
         let pause = match runtime.cycle().await {
-            Ok(true) => continue,
-            Ok(false) => runtime.next_retry().unwrap_or(POLL_INTERVAL),
+            Ok(Progress::MoreWaits) => continue,
+            Ok(Progress::CaughtUp) => runtime.next_retry().unwrap_or(POLL_INTERVAL),
             Err(Trouble::Stopped(stopped)) => {
                 tracing::error!(consumer = runtime.consumer.name(), error = %stopped, "the consumer has stopped");
                 return Err(stopped);
@@ -73,6 +85,7 @@ pub async fn run(
             changed = commits.changed() => if changed.is_err() { break },
             _ = stopping.changed() => {}
         }
+        tokio::time::sleep_until(begun_at + CYCLE_INTERVAL_MIN).await;
     }
     Ok(())
 }
@@ -99,6 +112,12 @@ struct Failing {
     retry_at: Instant,
 }
 
+enum Progress {
+    /// The batch was full, or an event that had failed was handled: there may be more.
+    MoreWaits,
+    CaughtUp,
+}
+
 enum Trouble {
     Stopped(Stopped),
     Transient(String),
@@ -118,19 +137,21 @@ struct Failure {
 }
 
 impl Runtime {
-    /// Handles what is new; false when there was nothing to do.
-    async fn cycle(&mut self) -> Result<bool, Trouble> {
+    /// Handles what is new, a batch of it.
+    async fn cycle(&mut self) -> Result<Progress, Trouble> {
         let positions = match self.positions.clone() {
             Some(positions) => positions,
             None => self.load_positions().await?,
         };
-        let mut worked = self.handle_together(&positions).await?;
+        let mut progress = self.handle_together(&positions).await?;
         let due: Vec<Place> = self.failing.keys().copied().collect();
         for place in due {
-            worked |= self.handle_failing(place).await?;
+            if self.handle_failing(place).await? {
+                progress = Progress::MoreWaits;
+            }
         }
         self.outage = None;
-        Ok(worked)
+        Ok(progress)
     }
 
     async fn load_positions(&mut self) -> Result<Positions, Trouble> {
@@ -148,32 +169,34 @@ impl Runtime {
     }
 
     /// The news of all lanes in one transaction, up to the events that are known to fail.
-    async fn handle_together(&mut self, positions: &Positions) -> Result<bool, Trouble> {
+    async fn handle_together(&mut self, positions: &Positions) -> Result<Progress, Trouble> {
         let heads = log::heads(self.store.reads()).await?;
-        let mut events = Vec::new();
+        let mut room = i64::try_from(self.settings.batch_events_max).unwrap_or(i64::MAX);
+        let mut wanted = Vec::new();
         for head in &heads {
             for stream in self.consumer.streams() {
                 let place = (*stream, head.lane);
-                let position = positions.get(&place).copied().unwrap_or(0);
+                let behind = positions.get(&place).copied().unwrap_or(0);
                 let end = head.streams[stream.index()].0;
                 let end = self.failing.get(&place).map_or(end, |failing| end.min(failing.position - 1));
-                let room = self.settings.batch_events_max.saturating_sub(events.len());
-                let wanted = usize::try_from(end - position).unwrap_or(0).min(room);
-                if wanted > 0 {
-                    let read = log::behind(self.store.reads(), *stream, head.lane, position, wanted).await?;
-                    self.check_dense(place, position, &read)?;
-                    events.extend(read);
+                let until = end.min(behind.saturating_add(room));
+                if until > behind {
+                    room -= until - behind;
+                    wanted.push(Span { stream: *stream, lane: head.lane, behind, until });
                 }
             }
         }
-        if events.is_empty() {
-            return Ok(false);
+        if wanted.is_empty() {
+            return Ok(Progress::CaughtUp);
         }
+        wanted.sort_unstable_by_key(|span| (span.lane, span.stream.index()));
+        let events = log::spans(self.store.reads(), &wanted).await?;
+        self.check_dense(&wanted, &events)?;
         match self.handle(&events, positions, None).await? {
             Ok(()) => {}
             Err(failure) => self.note(failure),
         }
-        Ok(true)
+        Ok(if room == 0 { Progress::MoreWaits } else { Progress::CaughtUp })
     }
 
     /// Tries the event again that a place could not get past, alone, when its pause is over; and sets it
@@ -239,9 +262,7 @@ impl Runtime {
             }
             moved.insert(place, event.position);
         }
-        for (place, position) in &moved {
-            position::store(transaction.as_mut(), name, *place, *position).await?;
-        }
+        position::store(transaction.as_mut(), name, &moved, now).await?;
         // If the answer to COMMIT is lost, the positions are read anew and tell what happened.
         self.positions = None;
         transaction.commit().await?;
@@ -250,16 +271,22 @@ impl Runtime {
         Ok(Ok(()))
     }
 
-    fn check_dense(&self, (stream, lane): Place, position: i64, events: &[LogEvent]) -> Result<(), Trouble> {
-        for (event, expected) in events.iter().zip(position + 1..) {
-            if event.position != expected {
-                return Err(Trouble::Stopped(Stopped::EventsMissing {
-                    consumer: self.consumer.name(),
-                    stream,
-                    lane,
-                    expected,
-                    found: event.position,
-                }));
+    /// The events are those of the spans, each of them, one behind the other.
+    fn check_dense(&self, spans: &[Span], events: &[LogEvent]) -> Result<(), Trouble> {
+        let mut found = events.iter().peekable();
+        for Span { stream, lane, behind, until } in spans {
+            for expected in behind + 1..=*until {
+                let event = found.next_if(|event| event.stream == *stream && event.lane == *lane);
+                let position = event.map(|event| event.position);
+                if position != Some(expected) {
+                    return Err(Trouble::Stopped(Stopped::EventsMissing {
+                        consumer: self.consumer.name(),
+                        stream: *stream,
+                        lane: *lane,
+                        expected,
+                        found: position,
+                    }));
+                }
             }
         }
         Ok(())

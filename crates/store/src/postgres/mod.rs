@@ -32,7 +32,9 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const WRITER_OPTIONS: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off \
      -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off -c synchronous_commit=on \
      -c lock_timeout=10s -c statement_timeout=10s -c idle_in_transaction_session_timeout=30s";
-const READER_OPTIONS: &str = "-c plan_cache_mode=force_custom_plan -c jit=off -c statement_timeout=20s \
+/// What is read is found by keys and ranges of keys, too: planning it anew each time costs more than reading it.
+const READER_OPTIONS: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off \
+     -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off -c statement_timeout=20s \
      -c default_transaction_read_only=on";
 /// Effect and position are atomic together, so they need not wait for the disk.
 const EFFECTS_OPTIONS: &str = "-c plan_cache_mode=force_custom_plan -c jit=off -c synchronous_commit=off \
