@@ -12,6 +12,7 @@ mod e2e_seed_session;
 mod event_log;
 mod faults;
 mod idempotency;
+mod limits;
 mod lists;
 mod migrations;
 mod settings;

@@ -12,6 +12,7 @@ use crate::support::{PATIENCE, client::Content, eventually, on_both_backends, se
 
 on_both_backends!(
     an_idle_server_ends_at_once,
+    readiness_fails_while_requests_are_still_served,
     a_request_in_flight_is_answered,
     a_server_under_load_ends_in_time_and_keeps_what_it_acknowledged,
 );
@@ -25,6 +26,18 @@ fn an_idle_server_ends_at_once(server: &mut Server) {
     let (status, took) = server.stop();
     assert_eq!(status.code(), Some(0), "{status}");
     assert!(took < AT_ONCE, "{took:?}");
+}
+
+/// A load balancer that looks sees it before it meets a closed door.
+fn readiness_fails_while_requests_are_still_served(server: &mut Server) {
+    let merchant = server.merchant();
+    server.get("/health/ready").expect(200);
+    server.terminate();
+    eventually("readiness that fails", || (server.get("/health/ready").status == 503).then_some(()));
+    server.payment(&merchant, 100);
+    server.get("/health/live").expect(200);
+    let (status, _) = server.wait();
+    assert_eq!(status.code(), Some(0), "{status}");
 }
 
 /// The head of the request and half of its body are there when the signal comes; the rest comes later.

@@ -1,15 +1,12 @@
 //! `fintech config show`.
 
-use std::io::{self, Write as _};
-
+use super::output;
 use crate::settings::Layers;
 
-pub fn show(layers: &Layers) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
+pub fn show(layers: &Layers) {
     for resolved in &layers.resolved {
         let setting = resolved.setting;
-        writeln!(out, "{} = {}  ({})", setting.key, resolved.shown(), resolved.source)?;
-        writeln!(out, "    {}", setting.sentence)?;
+        output::line(format_args!("{} = {}  ({})", setting.key, resolved.shown(), resolved.source));
+        output::line(format_args!("    {}", setting.sentence));
     }
-    Ok(())
 }

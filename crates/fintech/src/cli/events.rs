@@ -1,9 +1,6 @@
 //! `fintech events`: reads the log, and proves it.
 
-use std::{
-    io::{IsTerminal as _, Write as _},
-    time::Duration,
-};
+use std::{io::IsTerminal as _, time::Duration};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
@@ -16,6 +13,7 @@ use store::{
     sql::Reads,
 };
 
+use super::output;
 use crate::settings::Settings;
 
 /// Events read at once.
@@ -78,7 +76,7 @@ async fn tail(options: &Tail, db: &dyn Reads) -> anyhow::Result<()> {
             is_quiet &= events.is_empty();
             for event in &events {
                 *sequence = event.sequence;
-                if stream.is_none_or(|stream| stream == event.stream) && !print(event) {
+                if stream.is_none_or(|stream| stream == event.stream) && !output::line(describe(event)) {
                     return Ok(());
                 }
             }
@@ -101,7 +99,7 @@ async fn show(wanted: &str, db: &dyn Reads) -> anyhow::Result<()> {
         found.into_iter().find(|event| event.position == position)
     };
     let event = event.with_context(|| format!("there is no event {wanted}"))?;
-    println!("{:#}", describe(&event));
+    output::line(format_args!("{:#}", describe(&event)));
     Ok(())
 }
 
@@ -121,7 +119,9 @@ async fn verify(db: &dyn Reads) -> anyhow::Result<()> {
     if flaws > 0 {
         bail!("{events} events in {lanes} lanes have {flaws} flaws: the log is not what was written");
     }
-    println!("{events} events in {lanes} lanes: positions are dense, the chain holds, time never ran back.");
+    output::line(format_args!(
+        "{events} events in {lanes} lanes: positions are dense, the chain holds, time never ran back."
+    ));
     Ok(())
 }
 
@@ -137,7 +137,7 @@ async fn verify_lane(
     let mut tell = |flaw: &log::Flaw| {
         flaws += 1;
         if flaws <= FLAWS_SHOWN_MAX {
-            progress.suspend(|| println!("{flaw}"));
+            progress.suspend(|| output::line(flaw));
         }
     };
     'lane: loop {
@@ -214,10 +214,4 @@ fn describe(event: &LogEvent) -> serde_json::Value {
         "hash": hex::encode(event.hash),
         "event": payload,
     })
-}
-
-/// False when nobody reads any more.
-fn print(event: &LogEvent) -> bool {
-    let line = format!("{}\n", describe(event));
-    std::io::stdout().write_all(line.as_bytes()).is_ok()
 }

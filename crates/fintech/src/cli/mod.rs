@@ -4,6 +4,7 @@ mod config;
 mod consumers;
 mod events;
 mod migrate;
+mod output;
 
 use std::path::PathBuf;
 
@@ -75,7 +76,10 @@ pub fn run() -> anyhow::Result<()> {
             block_on(&layers, Output::Stderr, |settings| events::run(command, settings))
         }
         Command::Consumers => block_on(&layers, Output::Stderr, consumers::show),
-        Command::Config { command: ConfigCommand::Show } => config::show(&layers),
+        Command::Config { command: ConfigCommand::Show } => {
+            config::show(&layers);
+            Ok(())
+        }
     }
 }
 
