@@ -13,6 +13,7 @@ on_both_backends!(
     filters_choose,
     a_search_takes_wildcards_literally,
     an_export_is_safe_to_open,
+    a_long_export_is_whole,
     a_balance_can_be_asked_for_as_of_a_moment,
 );
 
@@ -159,6 +160,21 @@ fn an_export_is_safe_to_open(server: &mut Server) {
     assert!(export.text.contains("50.00"));
     let all = server.get(&format!("{path}/export")).expect(200);
     assert_eq!(all.text.lines().count(), 2 + formulas.len());
+}
+
+/// Longer than what is read at a time; each payment stands in it once.
+fn a_long_export_is_whole(server: &mut Server) {
+    let merchant = server.merchant();
+    let path = payments(&merchant);
+    for _ in 0..2 {
+        let bulk: Vec<Value> =
+            (0..700).map(|_| json!({"amountInMinorUnits": 1, "currency": "USD"})).collect();
+        server.post(&format!("{path}/bulk"), &json!({"payments": bulk})).expect(201);
+    }
+    let export = server.get(&format!("{path}/export")).expect(200);
+    let ids: BTreeSet<&str> = export.text.lines().skip(1).filter_map(|line| line.split(',').next()).collect();
+    assert_eq!(export.text.lines().count(), 1 + 1400);
+    assert_eq!(ids.len(), 1400);
 }
 
 fn a_balance_can_be_asked_for_as_of_a_moment(server: &mut Server) {

@@ -132,6 +132,33 @@ mod tests {
         let described: BTreeSet<String> =
             schemas.keys().map(|name| format!("#/components/schemas/{name}")).collect();
         assert_eq!(found, described);
+        // Two types of one name would silently become one.
+        assert_eq!(
+            described.iter().map(|name| name.rsplit('/').next().unwrap()).collect::<Vec<_>>(),
+            [
+                "Analytics",
+                "Balance",
+                "BalanceCheck",
+                "DailyRevenue",
+                "FieldError",
+                "Health",
+                "LedgerEntry",
+                "LedgerHistory",
+                "Merchant",
+                "MerchantUpdate",
+                "NewMerchant",
+                "NewPayment",
+                "NewPayments",
+                "NewRefund",
+                "NewWithdrawal",
+                "Payment",
+                "Problem",
+                "StatusShare",
+                "Withdrawal",
+                "WithdrawalCompletion",
+                "WithdrawalFailure"
+            ]
+        );
         assert_eq!(document["openapi"], "3.1.0");
     }
 
