@@ -65,6 +65,9 @@ enum ConfigCommand {
     Show,
 }
 
+/// A consumer's transaction on SQLite may keep one busy; requests are answered by the others.
+const WORKER_THREADS_MIN: usize = 2;
+
 pub fn run() -> anyhow::Result<()> {
     let Cli { global, command } = Cli::parse();
     let Global { config, listen, database } = global;
@@ -89,7 +92,11 @@ where
 {
     let settings = Settings::from_layers(layers)?;
     logging::start(&settings.logging, logs);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.max(WORKER_THREADS_MIN))
+        .enable_all()
+        .build()?;
     let result = runtime.block_on(role(settings));
     // Whatever still blocks a thread has had its time.
     runtime.shutdown_background();

@@ -1,11 +1,16 @@
 //! Transactions of consumers. They take turns with the writer at the gate, and do not wait for the disk:
 //! effect and position are atomic together, so after a power cut both are done again.
+//!
+//! The statements run on the task's own thread: they are look-ups and appends without a flush, and the
+//! gate lets one transaction in at a time, so at most one thread of the runtime is busy with them. Handing
+//! the thread over each time (`block_in_place`) cost a tenth of the throughput and twice the memory, in
+//! threads that each keep an arena of their own.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 use rusqlite::Connection;
-use tokio::{sync::OwnedMutexGuard, task::block_in_place};
+use tokio::sync::OwnedMutexGuard;
 
 use super::{DatabasePath, Durability, Gate, dialect, open, query, read_error};
 use crate::{
@@ -31,7 +36,7 @@ impl SqliteEffects {
             Some(connection) => connection,
             None => open(&self.path, Durability::Atomic).map_err(read_error)?,
         };
-        block_in_place(|| connection.execute_batch("begin immediate")).map_err(read_error)?;
+        connection.execute_batch("begin immediate").map_err(read_error)?;
         Ok(Box::new(SqliteTransaction { connection: Some(connection), idle: self.idle.clone(), _turn: turn }))
     }
 }
@@ -52,7 +57,7 @@ impl SqliteTransaction {
         let Some(connection) = self.connection.take() else {
             return Ok(());
         };
-        block_in_place(|| connection.execute_batch(statement)).map_err(read_error)?;
+        connection.execute_batch(statement).map_err(read_error)?;
         // A connection whose transaction did not end well is closed instead, which rolls it back.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         Ok(())
@@ -73,16 +78,14 @@ impl Transaction for SqliteTransaction {
         sql: &'a str,
         params: Vec<Value>,
     ) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
-        Box::pin(async move { block_in_place(|| query(self.connection(), sql, params)) })
+        Box::pin(async move { query(self.connection(), sql, params) })
     }
 
     fn execute<'a>(&'a mut self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, ReadError>> {
         Box::pin(async move {
-            block_in_place(|| {
-                let mut statement = self.connection().prepare_cached(&dialect(sql)).map_err(read_error)?;
-                let changed = statement.execute(rusqlite::params_from_iter(params)).map_err(read_error)?;
-                Ok(changed as u64)
-            })
+            let mut statement = self.connection().prepare_cached(&dialect(sql)).map_err(read_error)?;
+            let changed = statement.execute(rusqlite::params_from_iter(params)).map_err(read_error)?;
+            Ok(changed as u64)
         })
     }
 
