@@ -89,7 +89,8 @@ impl Client {
                 self.agent.run(request.body(*bytes).unwrap())?
             }
         };
-        let text = response.body_mut().with_config().limit(64 * 1024 * 1024).read_to_string()?;
+        let bytes = response.body_mut().with_config().limit(64 * 1024 * 1024).read_to_vec()?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
         Ok(Answer {
             status: response.status().as_u16(),
             headers: response.headers().clone(),
