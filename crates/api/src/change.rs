@@ -8,9 +8,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use domain::id::MerchantId;
+use domain::{command::Action, id::MerchantId};
 use serde::Serialize;
-use store::request::Claim;
+use store::request::{Answer, Claim};
 
 use crate::{
     body,
@@ -59,6 +59,11 @@ impl Change {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let body = body::read(request, bytes_max, app.limits().request_timeout).await?;
         Ok(Self { method, uri, key, body })
+    }
+
+    /// Has the action carried out on an existing merchant.
+    pub async fn submit(&self, app: &App, merchant: MerchantId, action: Action) -> Result<Answer, Problem> {
+        app.submit(merchant, action, self.claim(Some(merchant))).await
     }
 
     /// The claim of the request's idempotency key, scoped to the merchant; to none when it creates one.

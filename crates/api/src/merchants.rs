@@ -88,7 +88,7 @@ pub async fn update(
     change: Change,
 ) -> Result<Response, Problem> {
     let action = read_update(&change.body)?;
-    let answer = app.submit(id, action, change.claim(Some(id))).await?;
+    let answer = change.submit(&app, id, action).await?;
     let (replayed, merchant) = merchant_of(answer)?;
     Ok(changed(replayed, &merchant))
 }

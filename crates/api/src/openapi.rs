@@ -67,6 +67,12 @@ fn document() -> Value {
                 parameters.append(own);
             }
             operation["parameters"] = parameters.into();
+            // A body that may be left out is no body of null.
+            if let Some(schema) = operation.pointer_mut("/requestBody/content/application~1json/schema")
+                && let Some(body) = schema.pointer("/oneOf/0").cloned()
+            {
+                *schema = body;
+            }
             if path.starts_with("/api/") {
                 operation["responses"]["4XX"] = problem("The request is refused and nothing was changed");
                 operation["responses"]["5XX"] =

@@ -102,7 +102,7 @@ pub async fn create(
 ) -> Result<Response, Problem> {
     let payment = parse::object(&change.body, read_new)?;
     let action = Action::CreatePayments(vec![payment]);
-    let answer = app.submit(merchant_id, action, change.claim(Some(merchant_id))).await?;
+    let answer = change.submit(&app, merchant_id, action).await?;
     let (replayed, payment) = payment_of(answer)?;
     Ok(created(replayed, &format!("/api/merchants/{merchant_id}/payments/{}", payment.id), &payment))
 }
@@ -117,7 +117,7 @@ pub async fn create_bulk(
     BulkChange(change): BulkChange,
 ) -> Result<Response, Problem> {
     let action = read_bulk(&change.body)?;
-    let answer = app.submit(merchant_id, action, change.claim(Some(merchant_id))).await?;
+    let answer = change.submit(&app, merchant_id, action).await?;
     let replayed = answer.replayed;
     let payments = match answer.outcome {
         Outcome::Payments(payments) => payments,
@@ -212,7 +212,7 @@ async fn step(
     action: Action,
     change: &Change,
 ) -> Result<Response, Problem> {
-    let answer = app.submit(merchant_id, action, change.claim(Some(merchant_id))).await?;
+    let answer = change.submit(app, merchant_id, action).await?;
     let (replayed, payment) = payment_of(answer)?;
     Ok(changed(replayed, &payment))
 }

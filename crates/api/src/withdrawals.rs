@@ -91,7 +91,7 @@ pub async fn create(
     change: Change,
 ) -> Result<Response, Problem> {
     let action = read_new(&change.body)?;
-    let answer = app.submit(merchant_id, action, change.claim(Some(merchant_id))).await?;
+    let answer = change.submit(&app, merchant_id, action).await?;
     let (replayed, withdrawal) = withdrawal_of(answer)?;
     Ok(created(replayed, &format!("/api/merchants/{merchant_id}/withdrawals/{}", withdrawal.id), &withdrawal))
 }
@@ -193,7 +193,7 @@ async fn step(
     action: Action,
     change: &Change,
 ) -> Result<Response, Problem> {
-    let answer = app.submit(merchant_id, action, change.claim(Some(merchant_id))).await?;
+    let answer = change.submit(app, merchant_id, action).await?;
     let (replayed, withdrawal) = withdrawal_of(answer)?;
     Ok(changed(replayed, &withdrawal))
 }

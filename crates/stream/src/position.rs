@@ -37,7 +37,8 @@ pub async fn lock(
     now: Timestamp,
 ) -> Result<Positions, ReadError> {
     // One row stands for all of them: a lock on it is taken before anything is moved.
-    let sql = "update consumer_positions set updated_at = $2 where consumer = $1 and lane = 0";
+    let sql = "update consumer_positions set updated_at = $2 where consumer = $1 and lane = 0 \
+         and stream = (select min(stream) from consumer_positions where consumer = $1)";
     transaction.execute(sql, vec![consumer.into(), now.as_micros().into()]).await?;
     let sql = "select stream, lane, position from consumer_positions where consumer = $1";
     let rows = transaction.query(sql, vec![consumer.into()]).await?;
