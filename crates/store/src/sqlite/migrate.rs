@@ -1,9 +1,13 @@
 //! Migrations on SQLite: under an exclusive lock, so that several programs may start at once.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use domain::{chain, time::Timestamp};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, ErrorCode, params};
 
 use super::{Durability, location, open};
 use crate::{
@@ -11,15 +15,34 @@ use crate::{
     migrate::{self, Applied, checksum},
 };
 
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+const OPEN_PAUSE: Duration = Duration::from_millis(20);
+
 /// Brings the file up to date; gives the number of lanes.
 pub(crate) fn migrate(path: &Path, wanted_lanes: Option<u16>, now: Timestamp) -> Result<u16, OpenError> {
     let connect =
         |error: rusqlite::Error| OpenError::Connect { location: location(path), reason: error.to_string() };
-    let connection = open(path, Durability::Full).map_err(connect)?;
+    let connection = open_patiently(path).map_err(connect)?;
     connection.execute_batch("begin exclusive").map_err(connect)?;
     let lanes = apply(&connection, wanted_lanes, now, connect)?;
     connection.execute_batch("commit").map_err(connect)?;
     Ok(lanes)
+}
+
+/// Only one program can turn a new file to WAL mode; SQLite tells the others at once that it is busy, without
+/// its busy time-out.
+fn open_patiently(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let deadline = Instant::now() + OPEN_TIMEOUT;
+    loop {
+        match open(path, Durability::Full) {
+            Err(error) if is_locked(&error) && Instant::now() < deadline => thread::sleep(OPEN_PAUSE),
+            opened => return opened,
+        }
+    }
+}
+
+fn is_locked(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
 fn apply(
