@@ -121,7 +121,7 @@ fn admin_url() -> String {
     std::env::var("FINTECH_TEST_POSTGRES").unwrap_or_else(|_| {
         panic!(
             "tests on PostgreSQL need a server: run scripts/test, or \
-             FINTECH_TEST_POSTGRES=$(scripts/services up) cargo test"
+             eval \"$(scripts/services up)\" && cargo test"
         )
     })
 }
