@@ -1,13 +1,22 @@
 //! What both event loggers do: one structured line an event, in the words of the first platform.
 
-use domain::event::EventBody;
+use domain::event::{Event, EventBody};
 use store::batch::LogEvent;
 use stream::consumer::HandleError;
 
+/// All of them or none: an event that cannot be read leaves no lines of those before it.
+pub fn write_lines(events: &[LogEvent], sentence: &'static str) -> Result<(), HandleError> {
+    let parsed: Result<Vec<Event>, _> = events.iter().map(LogEvent::parse).collect();
+    let parsed = parsed.map_err(|error| HandleError::Poison(error.to_string()))?;
+    for (event, parsed) in events.iter().zip(&parsed) {
+        write_line(event, &parsed.body, sentence);
+    }
+    Ok(())
+}
+
 /// Bank details are masked in the event already; nothing else of it is personal.
-pub fn write_line(event: &LogEvent, sentence: &'static str) -> Result<(), HandleError> {
-    let parsed = event.parse().map_err(|error| HandleError::Poison(error.to_string()))?;
-    let (amount_minor, currency) = match &parsed.body {
+fn write_line(event: &LogEvent, body: &EventBody, sentence: &'static str) {
+    let (amount_minor, currency) = match body {
         EventBody::PaymentCreated(e) => (Some(e.amount.get()), Some(e.currency)),
         EventBody::PaymentCompleted(e) => (Some(e.amount.get()), Some(e.currency)),
         EventBody::PaymentCancelled(e) => (Some(e.amount.get()), Some(e.currency)),
@@ -32,5 +41,4 @@ pub fn write_line(event: &LogEvent, sentence: &'static str) -> Result<(), Handle
         occurred_at = %event.occurred_at,
         "{sentence}"
     );
-    Ok(())
 }

@@ -3,7 +3,7 @@
 use domain::event::Stream;
 use futures_util::future::{BoxFuture, ready};
 use store::{batch::LogEvent, sql::Transaction};
-use stream::consumer::{Consumer, HandleError};
+use stream::consumer::{Consumer, Group, HandleError, Replay};
 
 use crate::event_log;
 
@@ -18,11 +18,19 @@ impl Consumer for WithdrawalLog {
         &[Stream::Withdrawals]
     }
 
+    fn group(&self) -> Group {
+        Group::Platform
+    }
+
+    fn replay(&self) -> Replay {
+        Replay::Repeats
+    }
+
     fn handle<'a>(
         &'a self,
-        event: &'a LogEvent,
+        events: &'a [LogEvent],
         _: &'a mut dyn Transaction,
     ) -> BoxFuture<'a, Result<(), HandleError>> {
-        Box::pin(ready(event_log::write_line(event, "Processing withdrawal event")))
+        Box::pin(ready(event_log::write_lines(events, "Processing withdrawal event")))
     }
 }

@@ -12,12 +12,20 @@ pub(crate) struct Migration {
     pub postgres: &'static str,
 }
 
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    number: 1,
-    name: "core",
-    sqlite: include_str!("migrations/sqlite/0001_core.sql"),
-    postgres: include_str!("migrations/postgres/0001_core.sql"),
-}];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        number: 1,
+        name: "core",
+        sqlite: include_str!("migrations/sqlite/0001_core.sql"),
+        postgres: include_str!("migrations/postgres/0001_core.sql"),
+    },
+    Migration {
+        number: 2,
+        name: "event_system",
+        sqlite: include_str!("migrations/sqlite/0002_event_system.sql"),
+        postgres: include_str!("migrations/postgres/0002_event_system.sql"),
+    },
+];
 
 /// What both databases keep of an applied migration.
 pub(crate) struct Applied {

@@ -41,6 +41,12 @@ impl From<String> for Value {
     }
 }
 
+impl From<Vec<u8>> for Value {
+    fn from(value: Vec<u8>) -> Self {
+        Self::Bytes(value)
+    }
+}
+
 impl From<Uuid> for Value {
     fn from(value: Uuid) -> Self {
         Self::Uuid(value)
@@ -101,6 +107,13 @@ impl Row {
         match self.0.get(column) {
             Some(Value::Null) => Ok(None),
             _ => self.uuid(column).map(Some),
+        }
+    }
+
+    pub fn opt_bytes(&self, column: usize) -> Result<Option<&[u8]>, ReadError> {
+        match self.0.get(column) {
+            Some(Value::Null) => Ok(None),
+            _ => self.bytes(column).map(Some),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a consumer is.
 
-use domain::event::Stream;
+use domain::{event::Stream, lane::Lane};
 use futures_util::future::BoxFuture;
 use store::{batch::LogEvent, error::ReadError, sql::Transaction};
 
@@ -15,11 +15,46 @@ pub trait Consumer: Send + Sync + 'static {
 
     fn streams(&self) -> &'static [Stream];
 
+    /// The Kafka consumer group that it belongs to. Consumers of one group share a client.
+    fn group(&self) -> Group;
+
+    /// What running it again over old events means.
+    fn replay(&self) -> Replay;
+
+    /// Handles several events, in their order. After an error, or a panic, nothing of them is kept and each
+    /// is handled again by itself, so that the one that fails is found.
     fn handle<'a>(
         &'a self,
-        event: &'a LogEvent,
+        events: &'a [LogEvent],
         transaction: &'a mut dyn Transaction,
     ) -> BoxFuture<'a, Result<(), HandleError>>;
+
+    /// Takes back all effects in a lane, for consumers that are [`Replay::Rebuilds`].
+    fn reset<'a>(
+        &'a self,
+        _lane: Lane,
+        _transaction: &'a mut dyn Transaction,
+    ) -> BoxFuture<'a, Result<(), HandleError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// A consumer group, by its name in Kafka.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Group {
+    /// The one that the setting `Kafka:GroupId` names.
+    Platform,
+    Named(&'static str),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// Its effect may be repeated: a replay runs beside it, with positions of its own.
+    Repeats,
+    /// Its effect is made of all events: a replay takes it back and makes it anew from the beginning.
+    Rebuilds,
+    /// Its effect leaves the database and cannot be taken back: a replay is refused.
+    Refused,
 }
 
 /// Why an event was not handled.

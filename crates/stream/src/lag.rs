@@ -42,7 +42,7 @@ pub async fn lags(db: &dyn Reads, now: Timestamp) -> Result<Vec<Lag>, ReadError>
             lag.micros = lag.micros.max(age);
         }
     }
-    let sql = "select consumer, count(*) from dead_letters group by consumer";
+    let sql = "select consumer, count(*) from dead_letters where state = 1 group by consumer";
     for row in &db.query(sql, Vec::new()).await? {
         if let Some(lag) = lags.get_mut(row.text(0)?) {
             lag.dead_letters = row.int(1)?;

@@ -1,11 +1,14 @@
-//! The event system: from the log to consumers.
+//! The event system: from the log to consumers, and to Kafka.
 //!
-//! A [`consumer::Consumer`] says which streams it reads and what it does with an event. The
-//! [`runtime`] owns the rest: order, batches, positions, retries, dead letters, stopping. [`lag`] says
-//! how far behind a consumer is.
+//! A [`consumer::Consumer`] says which streams it reads and what it does with an event. The [`engine`] owns the
+//! rest: order, positions, retries, dead letters. Two transports feed it: the log table itself ([`runtime`]) and
+//! Kafka ([`kafka::group`]). The [`relay`] copies the log to Kafka. [`lag`] says how far behind a consumer is.
 
 pub mod consumer;
-mod dead_letter;
+pub mod dead_letter;
+pub mod engine;
+#[cfg(debug_assertions)]
+pub mod fail;
 pub mod lag;
-mod position;
+pub mod position;
 pub mod runtime;

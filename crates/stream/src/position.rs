@@ -5,12 +5,21 @@ use std::collections::BTreeMap;
 use domain::{event::Stream, lane::Lane, time::Timestamp};
 use store::{
     error::ReadError,
-    sql::{Row, Transaction},
+    sql::{Reads, Row, Transaction},
 };
 
-/// The place of a position, and of what is counted beside it.
+/// The place of a position, and of what is counted beside it; on Kafka a topic and its partition.
 pub type Place = (Stream, Lane);
-pub type Positions = BTreeMap<Place, i64>;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Of the last event that was handled, or set aside.
+    pub position: i64,
+    /// Where to go on reading the partition; `None` until something was read from Kafka.
+    pub kafka_offset: Option<i64>,
+}
+
+pub type Positions = BTreeMap<Place, Mark>;
 
 /// Makes a row for each place, at position 0, where there is none.
 pub async fn initialise(
@@ -29,42 +38,71 @@ pub async fn initialise(
     Ok(())
 }
 
-/// Locks the consumer's positions until the transaction ends, and reads them: of two processes that run
-/// the same consumer one waits here, and then sees what the other has done.
-pub async fn lock(
-    transaction: &mut dyn Transaction,
-    consumer: &str,
-    now: Timestamp,
-) -> Result<Positions, ReadError> {
-    // One row stands for all of them: a lock on it is taken before anything is moved.
-    let sql = "update consumer_positions set updated_at = $2 where consumer = $1 and lane = 0 \
-         and stream = (select min(stream) from consumer_positions where consumer = $1)";
-    transaction.execute(sql, vec![consumer.into(), now.as_micros().into()]).await?;
-    let sql = "select stream, lane, position from consumer_positions where consumer = $1";
-    let rows = transaction.query(sql, vec![consumer.into()]).await?;
-    rows.iter().map(|row| Ok((place(row, 0)?, row.int(2)?))).collect()
+pub async fn load(db: &dyn Reads, consumer: &str) -> Result<Positions, ReadError> {
+    let sql = "select stream, lane, position, kafka_offset from consumer_positions where consumer = $1";
+    let rows = db.query(sql, vec![consumer.into()]).await?;
+    let mark = |row: &Row| Ok(Mark { position: row.int(2)?, kafka_offset: row.opt_int(3)? });
+    rows.iter().map(|row| Ok((place(row, 0)?, mark(row)?))).collect()
 }
 
-/// Moves the positions of rows that are there and locked, in one statement.
-pub async fn store(
+/// A move of a position: where it must be, and where it goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    pub place: Place,
+    pub from: Mark,
+    pub to: Mark,
+}
+
+/// Moves positions, all of them or none, and holds them until the transaction ends: of two processes that
+/// handle the same events the second one waits here, then finds the positions moved and gets `false`.
+pub async fn advance(
     transaction: &mut dyn Transaction,
     consumer: &str,
-    moved: &Positions,
+    steps: &[Step],
     now: Timestamp,
-) -> Result<(), ReadError> {
-    let mut rows = Vec::with_capacity(moved.len());
+) -> Result<bool, ReadError> {
+    let mut rows = Vec::with_capacity(steps.len());
     let mut params = vec![consumer.into(), now.as_micros().into()];
-    for ((stream, lane), position) in moved {
+    for Step { place: (stream, lane), from, to } in steps {
         let n = params.len();
-        rows.push(format!("($1, ${}, ${}, ${}, $2)", n + 1, n + 2, n + 3));
-        params.extend([stream.number().into(), i64::from(lane.0).into(), (*position).into()]);
+        let row: Vec<String> = (n + 1..=n + 6).map(|n| format!("cast(${n} as bigint)")).collect();
+        rows.push(format!("({})", row.join(", ")));
+        params.extend([
+            stream.number().into(),
+            i64::from(lane.0).into(),
+            from.position.into(),
+            from.kafka_offset.into(),
+            to.position.into(),
+            to.kafka_offset.into(),
+        ]);
     }
     let sql = format!(
-        "insert into consumer_positions (consumer, stream, lane, position, updated_at) values {} \
-         on conflict (consumer, stream, lane) do update set position = excluded.position",
+        "with step (of_stream, of_lane, from_position, from_offset, to_position, to_offset) as (values {}) \
+         update consumer_positions set position = to_position, kafka_offset = to_offset, updated_at = $2 \
+         from step where consumer = $1 and stream = of_stream and lane = of_lane \
+         and position = from_position and kafka_offset is not distinct from from_offset",
         rows.join(", ")
     );
-    transaction.execute(&sql, params).await.map(|_| ())
+    let moved = transaction.execute(&sql, params).await?;
+    Ok(usize::try_from(moved).is_ok_and(|moved| moved == steps.len()))
+}
+
+/// Holds one position until the transaction ends, without moving it; gives it.
+pub async fn hold(
+    transaction: &mut dyn Transaction,
+    consumer: &str,
+    (stream, lane): Place,
+) -> Result<Option<Mark>, ReadError> {
+    let params = || vec![consumer.into(), stream.number().into(), i64::from(lane.0).into()];
+    let sql = "update consumer_positions set updated_at = updated_at \
+         where consumer = $1 and stream = $2 and lane = $3";
+    transaction.execute(sql, params()).await?;
+    let sql = "select position, kafka_offset from consumer_positions \
+         where consumer = $1 and stream = $2 and lane = $3";
+    let rows = transaction.query(sql, params()).await?;
+    rows.first()
+        .map(|row| Ok(Mark { position: row.int(0)?, kafka_offset: row.opt_int(1)? }))
+        .transpose()
 }
 
 /// Stream and lane from two columns.

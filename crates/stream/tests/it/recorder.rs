@@ -10,7 +10,7 @@ use domain::event::Stream;
 use futures_util::future::BoxFuture;
 use store::{Store, batch::LogEvent, sql::Transaction};
 use stream::{
-    consumer::{Consumer, HandleError},
+    consumer::{Consumer, Group, HandleError, Replay},
     runtime::{self, Settings, Stopped},
 };
 use tokio::{sync::watch, task::JoinHandle};
@@ -41,22 +41,33 @@ impl Consumer for Recorder {
         &[Stream::Payments]
     }
 
+    fn group(&self) -> Group {
+        Group::Named("recorder")
+    }
+
+    fn replay(&self) -> Replay {
+        Replay::Refused
+    }
+
     fn handle<'a>(
         &'a self,
-        event: &'a LogEvent,
+        events: &'a [LogEvent],
         transaction: &'a mut dyn Transaction,
     ) -> BoxFuture<'a, Result<(), HandleError>> {
         Box::pin(async move {
-            // Written before it may fail: a failed handling must leave nothing of it.
-            let sql = "insert into recorded (event_id, subject, lane, position) values ($1, $2, $3, $4)";
-            let params = vec![
-                event.event_id.to_string().into(),
-                event.subject_id.to_string().into(),
-                i64::from(event.lane.0).into(),
-                event.position.into(),
-            ];
-            transaction.execute(sql, params).await?;
-            self.fail(event)
+            for event in events {
+                // Written before it may fail: a failed handling must leave nothing of it.
+                let sql = "insert into recorded (event_id, subject, lane, position) values ($1, $2, $3, $4)";
+                let params = vec![
+                    event.event_id.to_string().into(),
+                    event.subject_id.to_string().into(),
+                    i64::from(event.lane.0).into(),
+                    event.position.into(),
+                ];
+                transaction.execute(sql, params).await?;
+                self.fail(event)?;
+            }
+            Ok(())
         })
     }
 }

@@ -19,8 +19,8 @@ use crate::{
 };
 
 const RECORDED: &str = "select count(*) from recorded";
-const DEAD: &str = "select count(*) from dead_letters where is_parked = 0";
-const PARKED: &str = "select count(*) from dead_letters where is_parked = 1";
+const DEAD: &str = "select count(*) from dead_letters where kind = 1";
+const PARKED: &str = "select count(*) from dead_letters where kind = 2";
 
 async fn prepare(backend: Backend) -> (Store, Database, MerchantId) {
     let database = backend.create().await;
@@ -102,10 +102,11 @@ async fn poison_is_set_aside(backend: Backend, fault: Fault) {
     wait_for(&store, PARKED, 1).await;
     wait_for(&store, RECORDED, 2).await;
     stop(running).await;
-    let sql = "select reason, attempts, payload from dead_letters where is_parked = 0";
+    let sql = "select reason, attempts, payload from dead_letters where kind = 1";
     let row = &store.reads().query(sql, Vec::new()).await.unwrap()[0];
     assert_eq!(row.int(1).unwrap(), 3);
-    assert!(row.text(2).unwrap().contains(&bad.to_string()), "the bytes are kept");
+    let payload = String::from_utf8(row.bytes(2).unwrap().to_vec()).unwrap();
+    assert!(payload.contains(&bad.to_string()), "the bytes are kept");
     assert_eq!(count(&store, "select count(distinct subject) from recorded").await, 1);
     let lag = lags(store.reads(), store.now()).await.unwrap();
     let lag = lag.iter().find(|lag| lag.consumer == NAME).unwrap();
