@@ -2,6 +2,7 @@
 
 mod cli;
 mod database;
+mod event_system;
 mod logging;
 mod serve;
 mod settings;

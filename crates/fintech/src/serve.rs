@@ -13,43 +13,39 @@ use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
-    task::JoinSet,
     time::{Instant, timeout_at},
 };
 
-use crate::{database, settings::Settings, sweeper};
+use crate::{database, event_system, settings::Settings, sweeper};
 
 /// What consumers and writers get to finish their batches after the requests had theirs.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(1500);
 
 pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut stop_signals = StopSignals::listen()?;
-    let listener = bind(settings.listen).await?;
-    let address = listener.local_addr()?;
+    let listener = if settings.roles.api { Some(bind(settings.listen).await?) } else { None };
+    let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
     let store = database::open(&settings.store).await?;
+    event_system::prepare(&store, &settings).await?;
     announce(address, &settings);
 
     let (stop, stopping) = watch::channel(false);
-    let mut consumers = start_consumers(&store, settings.consumers, &stopping);
-    let health = api::Health::default();
-    let (asked, mut when_asked) = watch::channel(None);
-    let shutdown = {
-        let health = health.clone();
-        async move {
+    let mut tasks = event_system::start(&store, &settings, &stopping);
+    tasks.spawn(sweeper::run(store.clone(), stopping.clone()));
+    let drain_timeout = settings.api.drain_timeout;
+    let (served, asked_at) = match listener {
+        Some(listener) => serve_api(&store, listener, settings.api, stop_signals).await,
+        None => {
             stop_signals.received().await;
-            health.set_stopping();
-            asked.send_replace(Some(Instant::now()));
+            (Ok(()), Instant::now())
         }
     };
-    let drain_timeout = settings.api.drain_timeout;
-    let served = api::serve(store.clone(), listener, settings.api, health, shutdown).await;
 
-    let asked_at = when_asked.borrow_and_update().unwrap_or_else(Instant::now);
     stop.send_replace(true);
     let closed = timeout_at(asked_at + drain_timeout + CLOSE_TIMEOUT, async {
-        while let Some(ended) = consumers.join_next().await {
+        while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
-                tracing::error!(%error, "a consumer ended by a panic");
+                tracing::error!(%error, "a part of the event system ended by a panic");
             }
         }
         store.close().await;
@@ -62,20 +58,26 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     served.context("the API ended")
 }
 
-/// Each consumer of the program, as a task that ends at a batch's end; and the sweeper.
-fn start_consumers(
+/// Serves requests until a signal, and lets them end; gives when it was asked to stop.
+async fn serve_api(
     store: &Store,
-    settings: stream::runtime::Settings,
-    stopping: &watch::Receiver<bool>,
-) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
-    for consumer in consumers::all() {
-        let run = stream::runtime::run(store.clone(), consumer, settings, stopping.clone());
-        // Why one stopped is in the log already.
-        tasks.spawn(async move { drop(run.await) });
-    }
-    tasks.spawn(sweeper::run(store.clone(), stopping.clone()));
-    tasks
+    listener: TcpListener,
+    settings: api::Settings,
+    mut stop_signals: StopSignals,
+) -> (io::Result<()>, Instant) {
+    let health = api::Health::default();
+    let (asked, mut when_asked) = watch::channel(None);
+    let shutdown = {
+        let health = health.clone();
+        async move {
+            stop_signals.received().await;
+            health.set_stopping();
+            asked.send_replace(Some(Instant::now()));
+        }
+    };
+    let served = api::serve(store.clone(), listener, settings, health, shutdown).await;
+    let asked_at = when_asked.borrow_and_update().unwrap_or_else(Instant::now);
+    (served, asked_at)
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -88,20 +90,24 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// For the person who started the program: where it is, where the data is, and something to try.
-fn announce(address: SocketAddr, settings: &Settings) {
-    let mut out = io::stdout().lock();
+fn announce(address: Option<SocketAddr>, settings: &Settings) {
+    let mut text = format!("FintechPlatform {}\n", env!("CARGO_PKG_VERSION"));
+    match address {
+        Some(address) => text.push_str(&format!("Listening on http://{address}\n")),
+        None => text.push_str("Running without the API\n"),
+    }
+    text.push_str(&format!("Data in {}\n", data(settings)));
+    if let Some(kafka) = &settings.kafka {
+        text.push_str(&format!("Events to Kafka at {}\n", kafka.bootstrap_servers));
+    }
+    if let Some(address) = address {
+        text.push_str(&format!(
+            "Try: curl -X POST http://{address}/api/merchants -H \"Content-Type: application/json\" \
+             -d '{{\"name\": \"Test\", \"email\": \"test@test.com\"}}'\n"
+        ));
+    }
     // Nobody may be reading: that is no reason not to serve.
-    let _ = writeln!(
-        out,
-        "FintechPlatform {}\n\
-         Listening on http://{address}\n\
-         Data in {}\n\
-         Try: curl -X POST http://{address}/api/merchants -H \"Content-Type: application/json\" \
-         -d '{{\"name\": \"Test\", \"email\": \"test@test.com\"}}'",
-        env!("CARGO_PKG_VERSION"),
-        data(settings)
-    );
-    drop(out);
+    let _ = io::stdout().lock().write_all(text.as_bytes());
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }

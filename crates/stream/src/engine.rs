@@ -150,9 +150,9 @@ impl Engine {
         Ok(positions)
     }
 
-    /// Whether the positions are those that were last asked for.
-    pub const fn knows_positions(&self) -> bool {
-        self.positions.is_some()
+    /// Where the consumer is, as far as that is known without asking.
+    pub const fn known_positions(&self) -> Option<&Positions> {
+        self.positions.as_ref()
     }
 
     pub fn forget_positions(&mut self) {

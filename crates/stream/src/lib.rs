@@ -9,6 +9,8 @@ pub mod dead_letter;
 pub mod engine;
 #[cfg(debug_assertions)]
 pub mod fail;
+pub mod kafka;
 pub mod lag;
 pub mod position;
+pub mod relay;
 pub mod runtime;

@@ -37,6 +37,9 @@ struct Global {
     /// Keep the data here [setting: ConnectionStrings:DefaultConnection]
     #[arg(long, global = true, value_name = "URL")]
     database: Option<String>,
+    /// Do only this: some of api, relay, consumers, with commas [setting: Server:Roles]
+    #[arg(long, global = true, value_name = "ROLES")]
+    roles: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -70,8 +73,8 @@ const WORKER_THREADS_MIN: usize = 2;
 
 pub fn run() -> anyhow::Result<()> {
     let Cli { global, command } = Cli::parse();
-    let Global { config, listen, database } = global;
-    let layers = settings::layers(&Flags { config, listen, database })?;
+    let Global { config, listen, database, roles } = global;
+    let layers = settings::layers(&Flags { config, listen, database, roles })?;
     match command.unwrap_or(Command::Serve) {
         Command::Serve => block_on(&layers, Output::Stdout, serve::serve),
         Command::Migrate => block_on(&layers, Output::Stderr, migrate::migrate),

@@ -25,6 +25,12 @@ pub enum Kind {
     },
     /// One of these words, in letters of either case.
     Choice(&'static [&'static str]),
+    /// Some of these words, at least one, with commas between them.
+    Words(&'static [&'static str]),
+    /// What a topic or group may be called.
+    KafkaName {
+        empty: bool,
+    },
     /// 32 bytes in base64 (RFC 4648 §4).
     Key,
     LogLevel,
@@ -46,6 +52,7 @@ pub enum Value {
     Integer(u64),
     Switch(bool),
     Text(String),
+    Words(Vec<&'static str>),
     Key(SecretKey),
     LogLevel(String),
 }
@@ -71,6 +78,9 @@ const DOTNET_LEVELS: &[(&str, &str)] = &[
 ];
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
+/// Kafka takes names of up to 249 characters; a prefix and the name of a topic share them.
+const KAFKA_NAME_CHARS_MAX: usize = 200;
+
 impl Kind {
     /// The value, or what should have been written: the end of "… must be ".
     pub fn parse(self, raw: &Raw) -> Result<Value, String> {
@@ -78,6 +88,10 @@ impl Kind {
             (Self::Origins, Raw::Json(Json::Array(items))) => {
                 let texts: Option<Vec<&str>> = items.iter().map(Json::as_str).collect();
                 texts.and_then(|texts| origins(texts.into_iter()))
+            }
+            (Self::Words(words), Raw::Json(Json::Array(items))) => {
+                let texts: Option<Vec<&str>> = items.iter().map(Json::as_str).collect();
+                texts.and_then(|texts| chosen(words, texts.into_iter()))
             }
             (Self::Origins, Raw::Text(text)) => origins(text.split(',').map(str::trim)),
             (Self::Integer { min, max }, Raw::Json(Json::Number(number))) => {
@@ -111,6 +125,12 @@ impl Kind {
                 .iter()
                 .find(|word| word.eq_ignore_ascii_case(text))
                 .map(|word| Value::Text((*word).to_owned())),
+            Self::Words(words) => chosen(words, text.split(',').map(str::trim)),
+            Self::KafkaName { empty } => {
+                let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+                let fits = text.len() <= KAFKA_NAME_CHARS_MAX && text.chars().all(allowed);
+                (fits && (empty || !text.is_empty())).then(|| Value::Text(text.to_owned()))
+            }
             Self::Key => STANDARD.decode(text).ok()?.try_into().ok().map(SecretKey).map(Value::Key),
             Self::LogLevel => log_level(text).map(Value::LogLevel),
         }
@@ -132,6 +152,10 @@ impl Kind {
                 format!("a text of at most {chars_max} characters without control characters")
             }
             Self::Choice(words) => format!("one of {}", words.join(", ")),
+            Self::Words(words) => format!("some of {}, with commas between them", words.join(", ")),
+            Self::KafkaName { .. } => format!(
+                "at most {KAFKA_NAME_CHARS_MAX} letters, digits, dots, underscores and hyphens"
+            ),
             Self::Key => {
                 "32 bytes in base64, such as the output of `head -c 32 /dev/urandom | base64`".to_owned()
             }
@@ -140,6 +164,15 @@ impl Kind {
             }
         }
     }
+}
+
+/// In the order of the words, each once.
+fn chosen<'a>(words: &'static [&'static str], texts: impl Iterator<Item = &'a str>) -> Option<Value> {
+    let texts: Vec<&str> = texts.collect();
+    let known = |text: &&str| words.iter().any(|word| word.eq_ignore_ascii_case(text));
+    let given = |word: &&&str| texts.iter().any(|text| word.eq_ignore_ascii_case(text));
+    (!texts.is_empty() && texts.iter().all(known))
+        .then(|| Value::Words(words.iter().filter(given).copied().collect()))
 }
 
 fn integer(number: u64, min: u64, max: u64) -> Option<Value> {

@@ -4,9 +4,11 @@
 //! [`table`] declares every setting once. What is unknown or unusable stops the start with one sentence.
 
 mod database;
+mod kafka;
 mod kind;
 mod layers;
 mod sources;
+mod roles;
 mod table;
 
 use std::{net::SocketAddr, time::Duration};
@@ -15,10 +17,11 @@ use anyhow::bail;
 
 use self::{
     kind::{Raw, SecretKey, Value},
-    table::{API_ADDRESS, BANK_DETAILS_KEY, DATABASE, DEVELOPMENT_KEY, KAFKA_SERVERS, LOG_LEVEL},
+    table::{API_ADDRESS, BANK_DETAILS_KEY, DATABASE, DEVELOPMENT_KEY, LOG_LEVEL, ROLES},
 };
 pub use self::{
     layers::{Layers, Resolved},
+    roles::Roles,
     sources::Flags,
 };
 
@@ -29,7 +32,11 @@ pub struct Settings {
     pub database_shown: String,
     pub listen: SocketAddr,
     pub api: api::Settings,
+    pub roles: Roles,
     pub consumers: stream::runtime::Settings,
+    /// `None`: consumers read the event log itself.
+    pub kafka: Option<stream::kafka::Settings>,
+    pub relay: stream::relay::Settings,
     pub logging: Logging,
     /// What the operator should know at the start, a sentence each.
     pub warnings: Vec<String>,
@@ -96,6 +103,12 @@ impl Settings {
                 backoff_initial: milliseconds("Consumers:BackoffInitialMilliseconds"),
                 backoff_max: milliseconds("Consumers:BackoffMaxMilliseconds"),
             },
+            roles: Roles::from_words(layers.words(ROLES)),
+            kafka: kafka::settings(layers)?,
+            relay: stream::relay::Settings {
+                lease: milliseconds("Relay:LeaseMilliseconds"),
+                batch_events_max: layers.size("Relay:BatchEventsMax"),
+            },
             logging: Logging { level: layers.log_level(), format: layers.text("Logging:Format") },
             warnings: layers.warnings(),
         })
@@ -157,6 +170,34 @@ impl Layers {
         }
     }
 
+    fn switch(&self, key: &str) -> bool {
+        match self.of(key).value {
+            Value::Switch(value) => value,
+            ref other => unreachable!("{key} is {other:?}"),
+        }
+    }
+
+    fn words(&self, key: &str) -> &[&'static str] {
+        match &self.of(key).value {
+            Value::Words(words) => words,
+            other => unreachable!("{key} is {other:?}"),
+        }
+    }
+
+    fn optional_text(&self, key: &str) -> Option<String> {
+        match &self.of(key).value {
+            Value::Absent => None,
+            _ => Some(self.text(key)).filter(|text| !text.is_empty()),
+        }
+    }
+
+    fn optional_integer(&self, key: &str) -> Option<u64> {
+        match self.of(key).value {
+            Value::Absent => None,
+            _ => Some(self.integer(key)),
+        }
+    }
+
     fn log_level(&self) -> String {
         match &self.of(LOG_LEVEL).value {
             Value::LogLevel(level) => level.clone(),
@@ -172,12 +213,6 @@ impl Layers {
             warnings.push(format!(
                 "bank details are sealed with the development key, which everybody knows; \
                  set {BANK_DETAILS_KEY} to 32 random bytes in base64 before real ones are stored"
-            ));
-        }
-        if matches!(&self.of(KAFKA_SERVERS).value, Value::Text(servers) if !servers.is_empty()) {
-            warnings.push(format!(
-                "{KAFKA_SERVERS} is set, but this version does not publish to Kafka yet; \
-                 consumers read the event log itself"
             ));
         }
         for (key, source) in &self.without_effect {
@@ -199,6 +234,7 @@ impl Resolved {
             Value::Integer(number) => number.to_string(),
             Value::Switch(value) => value.to_string(),
             Value::Text(text) | Value::LogLevel(text) => text.clone(),
+            Value::Words(words) => words.join(","),
             Value::Key(_) => "***".to_owned(),
         }
     }
@@ -249,8 +285,36 @@ mod tests {
     }
 
     #[test]
-    fn kafka_is_known_and_said_to_be_unused() {
-        let settings = with(&[("Kafka__BootstrapServers", "localhost:9092")]).unwrap();
-        assert!(settings.warnings.iter().any(|warning| warning.contains("does not publish to Kafka yet")));
+    fn kafka_is_used_where_its_servers_are_named() {
+        assert!(with(&[]).unwrap().kafka.is_none());
+        let kafka = with(&[("Kafka__BootstrapServers", "localhost:9092")]).unwrap().kafka.unwrap();
+        assert_eq!(kafka.bootstrap_servers, "localhost:9092");
+        assert_eq!(kafka.group_id, "fintechplatform-api");
+    }
+
+    /// Failure modes 33, 40, 46 and 53: what would break a promise is refused, whether Kafka is used or not.
+    #[test]
+    fn what_would_break_a_promise_is_refused_with_the_reason() {
+        for (key, value, reason) in [
+            ("Kafka__EnableIdempotence", "false", "twice"),
+            ("Kafka__Acks", "1", "loses events"),
+            ("Kafka__Acks", "0", "loses events"),
+            ("Kafka__MessageSendMaxRetries", "0", "at least 1"),
+            ("Kafka__EnableAutoCommit", "true", "before"),
+            ("Kafka__AutoOffsetReset", "latest", "skip"),
+            ("Kafka__SecurityProtocol", "SaslSsl", "Kafka:SaslUsername"),
+        ] {
+            let told = with(&[("Kafka__BootstrapServers", "h:1"), (key, value)]).err().unwrap().to_string();
+            assert!(told.contains(reason), "{key}={value}: {told}");
+        }
+        assert!(with(&[("Kafka__BootstrapServers", "h:1"), ("Kafka__Acks", "-1")]).is_ok());
+    }
+
+    #[test]
+    fn a_password_of_kafka_is_not_shown() {
+        let mut layers = Layers::defaults();
+        let variables = [("Kafka__SaslPassword".into(), "canary".into())];
+        layers.add(sources::environment(variables).unwrap()).unwrap();
+        assert_eq!(layers.of("Kafka:SaslPassword").shown(), "***");
     }
 }

@@ -51,6 +51,7 @@ pub struct Flags {
     pub config: Option<PathBuf>,
     pub listen: Option<String>,
     pub database: Option<String>,
+    pub roles: Option<String>,
 }
 
 impl Flags {
@@ -64,7 +65,8 @@ impl Flags {
         };
         let listen = flag(super::table::API_ADDRESS, "--listen", &self.listen);
         let database = flag(super::table::DATABASE, "--database", &self.database);
-        listen.into_iter().chain(database).collect()
+        let roles = flag(super::table::ROLES, "--roles", &self.roles);
+        listen.into_iter().chain(database).chain(roles).collect()
     }
 }
 

@@ -1,0 +1,86 @@
+//! Wires the event system: the relay and the consumers, on the transport that the settings name.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use store::Store;
+use stream::{
+    consumer::{Consumer, Group},
+    kafka::{
+        self,
+        topics::{self, TopicError},
+    },
+    relay,
+};
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::settings::Settings;
+
+/// How long a start waits for Kafka before it goes on without: the log keeps what cannot be published yet.
+const KAFKA_PATIENCE_AT_START: Duration = Duration::from_secs(3);
+
+/// Makes and checks the topics. A topic that cannot be published to stops the start; a Kafka that is away does not.
+pub async fn prepare(store: &Store, settings: &Settings) -> anyhow::Result<()> {
+    let Some(kafka) = &settings.kafka else { return Ok(()) };
+    match topics::ensure_patiently(kafka, store.lanes(), KAFKA_PATIENCE_AT_START).await {
+        Ok(checked) => {
+            for warning in checked.warnings {
+                tracing::warn!("{warning}");
+            }
+            Ok(())
+        }
+        Err(error @ TopicError::Unavailable { .. }) => {
+            tracing::warn!(%error, "starting without Kafka: events wait in the log until it answers");
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Each part as a task that ends at a batch's end.
+pub fn start(store: &Store, settings: &Settings, stopping: &watch::Receiver<bool>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    if let (true, Some(kafka)) = (settings.roles.relay, &settings.kafka) {
+        let groups = groups(kafka);
+        tasks.spawn(relay::run(
+            store.clone(),
+            kafka.clone(),
+            settings.relay.clone(),
+            groups,
+            stopping.clone(),
+        ));
+    }
+    if !settings.roles.consumers {
+        return tasks;
+    }
+    match &settings.kafka {
+        Some(kafka) => {
+            let mut members: BTreeMap<Group, Vec<Arc<dyn Consumer>>> = BTreeMap::new();
+            for consumer in consumers::all() {
+                members.entry(consumer.group()).or_default().push(consumer);
+            }
+            for (group, consumers) in members {
+                tasks.spawn(kafka::group::run(
+                    store.clone(),
+                    kafka.clone(),
+                    group,
+                    consumers,
+                    settings.consumers,
+                    stopping.clone(),
+                ));
+            }
+        }
+        None => {
+            for consumer in consumers::all() {
+                let run = stream::runtime::run(store.clone(), consumer, settings.consumers, stopping.clone());
+                // Why one stopped is in the log already.
+                tasks.spawn(async move { drop(run.await) });
+            }
+        }
+    }
+    tasks
+}
+
+/// The names of the consumers' groups.
+pub fn groups(kafka: &kafka::Settings) -> relay::dead_letters::Groups {
+    consumers::all().iter().map(|consumer| (consumer.name(), kafka.group(consumer.group()))).collect()
+}

@@ -1,0 +1,192 @@
+//! Apache Kafka, through librdkafka: what is configured, and how each client is made from it.
+
+pub mod ends;
+pub mod group;
+mod member;
+pub mod publisher;
+pub mod record;
+pub mod topics;
+
+use std::time::Duration;
+
+use domain::event::Stream;
+use rdkafka::{
+    ClientConfig, ClientContext, config::RDKafkaLogLevel, consumer::ConsumerContext, error::KafkaError,
+};
+
+use crate::consumer::Group;
+
+pub const DEAD_LETTER_TOPIC: &str = "dead-letter-queue";
+
+/// How long a request for metadata, offsets or an admin operation may take.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
+const POLL_INTERVAL_MAX: Duration = Duration::from_mins(5);
+/// What librdkafka reads ahead for one client.
+const READ_AHEAD_KIB: u32 = 16 * 1024;
+/// A transaction of a relay that vanished is aborted by the broker after this long.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// Records of one request for a partition; also a bound for what one record may take.
+const BATCH_BYTES_MAX: usize = 1_000_000;
+
+#[derive(Clone)]
+pub struct Settings {
+    pub bootstrap_servers: String,
+    /// Stands before the names of topics, groups and transactional ids: for several platforms on one cluster.
+    pub prefix: String,
+    /// The group of the event loggers.
+    pub group_id: String,
+    pub compression: String,
+    pub send_retries: u64,
+    /// A larger event is not published as it is.
+    pub message_bytes_max: usize,
+    /// `None`: three, or as many as there are brokers.
+    pub replication: Option<i32>,
+    /// `None`: one less than the replicas.
+    pub min_insync_replicas: Option<i32>,
+    /// `None`: for ever.
+    pub retention: Option<Duration>,
+    /// Configuration of librdkafka for TLS and SASL; holds secrets.
+    pub security: Vec<(&'static str, String)>,
+}
+
+impl Settings {
+    pub fn topic(&self, stream: Stream) -> String {
+        format!("{}{}", self.prefix, stream.name())
+    }
+
+    pub fn dead_letter_topic(&self) -> String {
+        format!("{}{DEAD_LETTER_TOPIC}", self.prefix)
+    }
+
+    pub fn group(&self, group: Group) -> String {
+        match group {
+            Group::Platform => format!("{}{}", self.prefix, self.group_id),
+            Group::Named(name) => format!("{}{name}", self.prefix),
+        }
+    }
+
+    pub fn transactional_id(&self) -> String {
+        format!("{}fintechplatform-relay", self.prefix)
+    }
+
+    /// Takes in what the topics allow.
+    pub(crate) fn limit_message_bytes(&mut self, topic_bytes_max: Option<usize>) {
+        if let Some(bytes) = topic_bytes_max {
+            let room = bytes.saturating_sub(RECORD_OVERHEAD_BYTES);
+            self.message_bytes_max = self.message_bytes_max.min(room);
+        }
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.bootstrap_servers)
+            .set("client.id", "fintech")
+            .set("socket.keepalive.enable", "true")
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "2000")
+            // What a client says about itself at its end, and about lost connections, we say ourselves.
+            .set("log.connection.close", "false")
+            .set_log_level(RDKafkaLogLevel::Info);
+        for (key, value) in &self.security {
+            config.set(*key, value);
+        }
+        config
+    }
+
+    /// For administration, metadata and looking up offsets.
+    pub(crate) fn admin_client(&self) -> ClientConfig {
+        self.client()
+    }
+
+    /// The relay's: idempotent and transactional, acknowledged by all replicas in sync.
+    pub(crate) fn producer(&self, transactional_id: &str) -> ClientConfig {
+        let mut config = self.client();
+        config
+            .set("transactional.id", transactional_id)
+            .set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string())
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("retries", self.send_retries.to_string())
+            .set("retry.backoff.ms", "50")
+            .set("retry.backoff.max.ms", "1000")
+            .set("compression.codec", &self.compression)
+            // The relay names the partition itself; whoever else uses this client's defaults gets Java's placement.
+            .set("partitioner", "murmur2_random")
+            // A batch is handed over whole and then waited for: there is nothing to linger for but the next record.
+            .set("linger.ms", "1")
+            .set("batch.num.messages", "10000")
+            .set("batch.size", BATCH_BYTES_MAX.min(self.message_bytes_max).to_string())
+            .set("message.max.bytes", (self.message_bytes_max + RECORD_OVERHEAD_BYTES).to_string())
+            .set("queue.buffering.max.messages", "100000")
+            .set("queue.buffering.max.kbytes", "65536")
+            .set("enable.metrics.push", "false");
+        config
+    }
+
+    /// A reader without a group, from where it is told to the end, for looking at what was really published.
+    pub(crate) fn reader(&self) -> ClientConfig {
+        let mut config = self.client();
+        config
+            // Needed by librdkafka; nothing is ever committed under it.
+            .set("group.id", format!("{}fintechplatform-relay-ends", self.prefix))
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", "read_committed")
+            .set("auto.offset.reset", "earliest")
+            .set("check.crcs", "true")
+            .set("fetch.wait.max.ms", "10")
+            .set("queued.max.messages.kbytes", READ_AHEAD_KIB.to_string())
+            .set("enable.metrics.push", "false");
+        config
+    }
+
+    /// A member of a consumer group.
+    pub(crate) fn member(&self, group: Group) -> ClientConfig {
+        let mut config = self.client();
+        config
+            .set("group.id", self.group(group))
+            // The newer protocol loses commits in this version of librdkafka (node-rdkafka#1146).
+            .set("group.protocol", "classic")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", SESSION_TIMEOUT.as_millis().to_string())
+            .set("max.poll.interval.ms", POLL_INTERVAL_MAX.as_millis().to_string())
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .set("check.crcs", "true")
+            .set("fetch.wait.max.ms", "100")
+            .set("fetch.error.backoff.ms", "100")
+            .set("queued.max.messages.kbytes", READ_AHEAD_KIB.to_string())
+            .set("enable.metrics.push", "false");
+        config
+    }
+}
+
+/// What the framing and the headers of a record may add to its key and value.
+const RECORD_OVERHEAD_BYTES: usize = 2048;
+
+/// Sends what librdkafka says to our log. Lost connections are its daily bread, so only what stays wrong is told
+/// loudly, by whoever waits for the broker.
+pub struct Context;
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(facility, "librdkafka: {message}");
+            }
+            _ => tracing::debug!(facility, "librdkafka: {message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, "librdkafka: {reason}");
+    }
+}
+
+impl ConsumerContext for Context {}

@@ -1,0 +1,451 @@
+//! The relay: copies the log to Kafka, exactly.
+//!
+//! One process publishes for all lanes, the one that holds the [`lease`]; the others stand by. It wakes on commit,
+//! reads what is new in every lane, publishes it in order to partition = lane in one Kafka transaction, and goes
+//! on. Before it publishes anything it makes a producer with the one transactional id, which fences every older
+//! relay and ends its open transaction; then it reads from the topics what was really published. So a crash at
+//! any point leaves no loss and no duplicate. After any error it does the same again.
+//!
+//! It holds no database transaction while it waits for Kafka, and at most two batches in memory: one on its way,
+//! one read ahead.
+
+pub mod cursor;
+pub mod dead_letters;
+pub mod lease;
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use domain::{event::Stream, lane::Lane};
+use store::{
+    Store,
+    batch::{LaneHead, LogEvent},
+    error::ReadError,
+    log::{self, Span},
+};
+use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
+
+use self::{
+    cursor::Ends,
+    dead_letters::Groups,
+    lease::{Lease, Standing},
+};
+use crate::{
+    engine::jittered,
+    kafka::{
+        self,
+        ends::{self, End, EndsError, Noted},
+        publisher::{LastOffsets, PublishError, Publisher, ended},
+        record::{self, Topic},
+        topics::{self, TopicError},
+    },
+    position::Place,
+};
+
+/// How long the relay waits for a commit before it looks by itself: another process may have written.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How often ends are noted, and dead letters looked for, while there is work.
+const NOTE_INTERVAL: Duration = Duration::from_millis(500);
+const DEAD_LETTERS_INTERVAL: Duration = Duration::from_millis(250);
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Batches up to this size are logged event by event.
+const EVENTS_LOGGED_SINGLY_MAX: usize = 16;
+/// When all places have news, each gets at least this many events of a batch.
+const EVENTS_A_PLACE_MIN: i64 = 20;
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Another process takes over after this long without a sign of life.
+    pub lease: Duration,
+    /// Events in one Kafka transaction.
+    pub batch_events_max: usize,
+}
+
+/// Why publishing stopped.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("the database is not available: {0}")]
+    Database(#[from] ReadError),
+    #[error(transparent)]
+    Topics(#[from] TopicError),
+    #[error(transparent)]
+    Ends(#[from] EndsError),
+    #[error("Kafka did not take what was published: {0}")]
+    Publish(#[from] PublishError),
+    #[error(
+        "{} lane {lane}: the topic ends at position {published} and the log at {head}: the log has lost events \
+         that the world has seen; restore it to a later moment. Nothing is published",
+        stream.name()
+    )]
+    TopicAhead { stream: Stream, lane: Lane, published: i64, head: i64 },
+    #[error(
+        "{} lane {lane}: what the topic holds at position {position} is not what the log holds there: the topic \
+         belongs to another database. Choose other names with Kafka:Prefix, or delete the topic. Nothing is published",
+        stream.name()
+    )]
+    AnotherLog { stream: Stream, lane: Lane, position: i64 },
+}
+
+/// Publishes the log until `stopping` turns true, whenever this process holds the lease.
+pub async fn run(
+    store: Store,
+    kafka: kafka::Settings,
+    settings: Settings,
+    groups: Groups,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let (stop_lease, lease_stopping) = watch::channel(false);
+    let (standing, keeper) = Lease::new(store.clone(), settings.lease).keep(lease_stopping);
+    let mut relay = Relay { store, kafka, settings, groups, standing, published: 0 };
+    let mut pause = BACKOFF_MIN;
+    while !*stopping.borrow() {
+        if relay.epoch().is_none() {
+            tokio::select! {
+                _ = relay.standing.changed() => {}
+                _ = stopping.changed() => {}
+            }
+            continue;
+        }
+        let before = relay.published;
+        if let Err(trouble) = relay.lead(&mut stopping, false).await {
+            if relay.published > before {
+                pause = BACKOFF_MIN;
+            }
+            if relay.epoch().is_some() {
+                tracing::warn!(reason = %trouble, "publishing has stopped; it is tried again");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(jittered(pause)) => {}
+                _ = stopping.changed() => {}
+            }
+            pause = (pause * 2).min(BACKOFF_MAX);
+        }
+    }
+    stop_lease.send_replace(true);
+    drop(keeper.await);
+}
+
+/// Publishes all that is in the log now, once; for `fintech topics rebuild`. Gives how many events were published.
+pub async fn catch_up(
+    store: Store,
+    kafka: kafka::Settings,
+    settings: Settings,
+    groups: Groups,
+) -> Result<u64, String> {
+    let (stop_lease, lease_stopping) = watch::channel(false);
+    let (standing, keeper) = Lease::new(store.clone(), settings.lease).keep(lease_stopping);
+    let (_never, mut stopping) = watch::channel(false);
+    let mut relay = Relay { store, kafka, settings, groups, standing, published: 0 };
+    while relay.epoch().is_none() {
+        if relay.standing.changed().await.is_err() {
+            return Err("the relay's lease could not be taken".to_owned());
+        }
+    }
+    let led = relay.lead(&mut stopping, true).await;
+    stop_lease.send_replace(true);
+    drop(keeper.await);
+    led.map(|()| relay.published).map_err(|trouble| trouble.to_string())
+}
+
+struct Relay {
+    store: Store,
+    kafka: kafka::Settings,
+    settings: Settings,
+    groups: Groups,
+    standing: watch::Receiver<Option<Standing>>,
+    /// Events published by this process.
+    published: u64,
+}
+
+/// How far the topics are filled, and how far the log was read.
+struct Progress {
+    /// Read from the log, and perhaps not published yet.
+    read: BTreeMap<Place, i64>,
+    ends: Ends,
+    /// Offsets that the next records of a partition must lie behind.
+    offsets: BTreeMap<(Topic, i32), i64>,
+    is_noted: bool,
+}
+
+/// A batch that the producer has.
+struct InFlight {
+    answer: oneshot::Receiver<Result<LastOffsets, PublishError>>,
+    events: u64,
+    to: BTreeMap<Place, i64>,
+    letters: HashSet<Uuid>,
+}
+
+impl Relay {
+    fn epoch(&self) -> Option<i64> {
+        self.standing.borrow().filter(Standing::is_held).map(|standing| standing.epoch)
+    }
+
+    async fn lead(&mut self, stopping: &mut watch::Receiver<bool>, once: bool) -> Result<(), Trouble> {
+        let lanes = self.store.lanes();
+        let checked = topics::ensure(&self.kafka, lanes).await?;
+        for topic in &checked.made {
+            tracing::info!(topic, partitions = lanes, "made a topic");
+        }
+        let mut kafka = self.kafka.clone();
+        kafka.limit_message_bytes(checked.message_bytes_max);
+        let publisher = Publisher::start(&kafka).await?;
+        let led = self.publish_all(&publisher, &kafka, stopping, once).await;
+        publisher.close().await;
+        led
+    }
+
+    async fn publish_all(
+        &mut self,
+        publisher: &Publisher,
+        kafka: &kafka::Settings,
+        stopping: &mut watch::Receiver<bool>,
+        once: bool,
+    ) -> Result<(), Trouble> {
+        let mut progress = self.find_out(kafka).await?;
+        let mut commits = self.store.commits();
+        let mut in_flight: Option<InFlight> = None;
+        let mut noted_at = Instant::now();
+        let mut letters_at = None::<Instant>;
+        loop {
+            commits.mark_unchanged();
+            let Some(epoch) = self.epoch() else { break };
+            let is_stopping = *stopping.borrow();
+            let events = if is_stopping { Vec::new() } else { self.read(&mut progress.read).await? };
+            let letters_due = letters_at.is_none_or(|at| at.elapsed() > DEAD_LETTERS_INTERVAL);
+            let letters = if letters_due && in_flight.is_none() && !is_stopping {
+                letters_at = Some(Instant::now());
+                dead_letters::unpublished(self.store.reads(), &self.groups, kafka.message_bytes_max).await?
+            } else {
+                Vec::new()
+            };
+            if let Some(sent) = in_flight.take() {
+                self.settle(sent, &mut progress).await?;
+            }
+            if noted_at.elapsed() > NOTE_INTERVAL && !progress.is_noted {
+                self.note(&mut progress, epoch).await?;
+                noted_at = Instant::now();
+            }
+            if !events.is_empty() || !letters.is_empty() {
+                let full = letters.len() + events.len() >= self.settings.batch_events_max;
+                in_flight = Some(self.send(publisher, kafka, &progress, events, letters).await?);
+                // A full batch is worth reading ahead for; otherwise the next one gathers while this one is sent.
+                if full {
+                    continue;
+                }
+                if let Some(sent) = in_flight.take() {
+                    self.settle(sent, &mut progress).await?;
+                }
+                continue;
+            }
+            if is_stopping || once {
+                break;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
+                changed = commits.changed() => if changed.is_err() { break },
+                _ = stopping.changed() => {}
+            }
+        }
+        if let Some(epoch) = self.epoch() {
+            self.note(&mut progress, epoch).await?;
+        }
+        Ok(())
+    }
+
+    /// What was really published, by the topics; checked against the log.
+    async fn find_out(&self, kafka: &kafka::Settings) -> Result<Progress, Trouble> {
+        let lanes = self.store.lanes();
+        let db = self.store.reads();
+        let noted = cursor::load(db).await?;
+        let found = ends::read(kafka, lanes, noted.clone()).await?;
+        // Read after the topics, so that no topic is ahead of a log that merely went on.
+        let heads: BTreeMap<Lane, LaneHead> =
+            log::heads(db).await?.into_iter().map(|head| (head.lane, head)).collect();
+        let mut progress = Progress {
+            read: BTreeMap::new(),
+            ends: Ends::new(),
+            offsets: BTreeMap::new(),
+            is_noted: true,
+        };
+        for (place, end) in found {
+            let note = noted.get(&place);
+            let position = self.check(place, end, note, &heads).await?;
+            progress.read.insert(place, position);
+            let offset = match (end, note) {
+                (End::Last(last), _) => Some(last.offset),
+                (End::Expired, Some(note)) => Some(note.offset),
+                _ => None,
+            };
+            if let Some(offset) = offset {
+                progress.ends.insert(place, (position, offset));
+                progress.offsets.insert((Topic::Stream(place.0), i32::from(place.1.0)), offset);
+                progress.is_noted &= note.is_some_and(|note| note.offset == offset);
+            }
+        }
+        let letters = dead_letters::cursors(db).await?;
+        let (published, last) = ends::read_dead_letters(kafka, lanes, letters).await?;
+        for (partition, offset) in &last {
+            progress.offsets.insert((Topic::DeadLetters, *partition), *offset);
+        }
+        dead_letters::mark(&self.store, &published, &last, self.store.now()).await?;
+        Ok(progress)
+    }
+
+    /// The position that a partition is filled to.
+    async fn check(
+        &self,
+        (stream, lane): Place,
+        end: End,
+        note: Option<&Noted>,
+        heads: &BTreeMap<Lane, LaneHead>,
+    ) -> Result<i64, Trouble> {
+        let head = heads.get(&lane).map_or(0, |head| head.streams[stream.index()].0);
+        match end {
+            End::Last(last) => {
+                if last.position > head {
+                    return Err(Trouble::TopicAhead { stream, lane, published: last.position, head });
+                }
+                let event = log::behind(self.store.reads(), stream, lane, last.position - 1, 1).await?;
+                if event.first().map(|event| event.hash) != Some(last.hash) {
+                    return Err(Trouble::AnotherLog { stream, lane, position: last.position });
+                }
+                if let Some(note) = note.filter(|note| note.position > last.position) {
+                    tracing::warn!(
+                        stream = stream.name(), lane = lane.0, noted = note.position, found = last.position,
+                        "the topic holds less than was published; the rest is published again"
+                    );
+                }
+                Ok(last.position)
+            }
+            End::Expired => Ok(note.map_or(0, |note| note.position)),
+            End::Empty => Ok(0),
+            End::MadeAnew => {
+                tracing::warn!(
+                    stream = stream.name(), lane = lane.0, events = head,
+                    "the topic was made anew; it is filled again from the log's beginning"
+                );
+                Ok(0)
+            }
+        }
+    }
+
+    /// The next events of all lanes, a fair share of each.
+    async fn read(&self, read: &mut BTreeMap<Place, i64>) -> Result<Vec<LogEvent>, ReadError> {
+        let heads = log::heads(self.store.reads()).await?;
+        let mut wanted = Vec::new();
+        for head in &heads {
+            for stream in Stream::ALL {
+                let behind = read.get(&(stream, head.lane)).copied().unwrap_or(0);
+                let until = head.streams[stream.index()].0;
+                if until > behind {
+                    wanted.push(Span { stream, lane: head.lane, behind, until });
+                }
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let room = i64::try_from(self.settings.batch_events_max).unwrap_or(i64::MAX);
+        let places = i64::try_from(wanted.len()).unwrap_or(i64::MAX);
+        let share = (room / places).max(EVENTS_A_PLACE_MIN);
+        for span in &mut wanted {
+            span.until = span.until.min(span.behind.saturating_add(share));
+            read.insert((span.stream, span.lane), span.until);
+        }
+        let events = log::spans(self.store.reads(), &wanted).await?;
+        let expected: i64 = wanted.iter().map(|span| span.until - span.behind).sum();
+        if i64::try_from(events.len()) != Ok(expected) {
+            return Err(ReadError::Invalid(format!(
+                "the log should hold {expected} events behind those that are published, and holds {}; \
+                 run `fintech events verify`",
+                events.len()
+            )));
+        }
+        Ok(events)
+    }
+
+    async fn send(
+        &self,
+        publisher: &Publisher,
+        kafka: &kafka::Settings,
+        progress: &Progress,
+        events: Vec<LogEvent>,
+        letters: Vec<dead_letters::Letter>,
+    ) -> Result<InFlight, Trouble> {
+        let mut to = BTreeMap::new();
+        let mut records = Vec::with_capacity(events.len() + letters.len());
+        for event in &events {
+            to.insert((event.stream, event.lane), event.position);
+            if event.payload.len() > kafka.message_bytes_max {
+                tracing::error!(
+                    stream = event.stream.name(), lane = event.lane.0, position = event.position,
+                    event_id = %event.event_id, bytes = event.payload.len(), bytes_max = kafka.message_bytes_max,
+                    "the event is too large for its topic; a claim check stands in its place"
+                );
+            }
+            records.push(record::encode(event, kafka.message_bytes_max));
+        }
+        log_published(&events);
+        let count = events.len() as u64;
+        drop(events);
+        let ids = letters.iter().map(|letter| letter.id).collect();
+        records.extend(letters.into_iter().map(|letter| letter.record));
+        #[cfg(debug_assertions)]
+        crate::fail::at("relay.read");
+        let answer = publisher.publish(records, progress.offsets.clone()).await?;
+        Ok(InFlight { answer, events: count, to, letters: ids })
+    }
+
+    /// Waits for a batch and takes in where it lies.
+    async fn settle(&mut self, sent: InFlight, progress: &mut Progress) -> Result<(), Trouble> {
+        let offsets = sent.answer.await.unwrap_or_else(|_| Err(ended()))?;
+        self.published += sent.events;
+        let mut last_letters = BTreeMap::new();
+        for ((topic, partition), offset) in offsets {
+            progress.offsets.insert((topic, partition), offset);
+            let Ok(lane) = u16::try_from(partition) else { continue };
+            match topic {
+                Topic::Stream(stream) => {
+                    let place = (stream, Lane(lane));
+                    if let Some(position) = sent.to.get(&place) {
+                        progress.ends.insert(place, (*position, offset));
+                        progress.is_noted = false;
+                    }
+                }
+                Topic::DeadLetters => {
+                    last_letters.insert(partition, offset);
+                }
+            }
+        }
+        dead_letters::mark(&self.store, &sent.letters, &last_letters, self.store.now()).await?;
+        #[cfg(debug_assertions)]
+        crate::fail::at("relay.settled");
+        Ok(())
+    }
+
+    async fn note(&self, progress: &mut Progress, epoch: i64) -> Result<(), Trouble> {
+        cursor::store(&self.store, &progress.ends, epoch, self.store.now()).await?;
+        progress.is_noted = true;
+        #[cfg(debug_assertions)]
+        crate::fail::at("relay.noted");
+        Ok(())
+    }
+}
+
+/// In the words of the first platform. Under load one line speaks for a batch.
+fn log_published(events: &[LogEvent]) {
+    if events.len() > EVENTS_LOGGED_SINGLY_MAX {
+        tracing::debug!(events = events.len(), "Published events");
+        return;
+    }
+    for event in events {
+        tracing::info!(
+            event_type = event.event_type, event_id = %event.event_id, topic = event.stream.name(),
+            partition = event.lane.0, position = event.position, "Publishing event"
+        );
+    }
+}
