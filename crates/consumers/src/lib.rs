@@ -2,6 +2,8 @@
 
 mod event_log;
 pub mod payment_log;
+#[cfg(debug_assertions)]
+mod probe;
 pub mod withdrawal_log;
 
 use std::sync::Arc;
@@ -10,5 +12,11 @@ use stream::consumer::Consumer;
 
 /// All consumers that run with the program.
 pub fn all() -> Vec<Arc<dyn Consumer>> {
-    vec![Arc::new(payment_log::PaymentLog), Arc::new(withdrawal_log::WithdrawalLog)]
+    let consumers: [Arc<dyn Consumer>; 2] =
+        [Arc::new(payment_log::PaymentLog), Arc::new(withdrawal_log::WithdrawalLog)];
+    #[cfg(debug_assertions)]
+    if probe::Probe::is_wanted() {
+        return consumers.into_iter().chain([Arc::new(probe::Probe) as Arc<dyn Consumer>]).collect();
+    }
+    consumers.to_vec()
 }

@@ -86,6 +86,25 @@ impl Database {
         }
     }
 
+    /// The first column of every row, as text.
+    pub fn query(&self, folder: &Path, sql: &str) -> Vec<String> {
+        match self {
+            Self::Sqlite => {
+                let connection = rusqlite::Connection::open(folder.join("data/fintech.db")).unwrap();
+                connection.busy_timeout(super::PATIENCE).unwrap();
+                let mut statement = connection.prepare(sql).unwrap();
+                let rows = statement.query_map([], |row| {
+                    Ok(match row.get_ref(0)? {
+                        rusqlite::types::ValueRef::Integer(number) => number.to_string(),
+                        value => value.as_str().unwrap_or_default().to_owned(),
+                    })
+                });
+                rows.unwrap().map(Result::unwrap).collect()
+            }
+            Self::Postgres { .. } => query(&self.url(), sql),
+        }
+    }
+
     /// Lets nobody connect to the database, and ends the connections that there are; or lets them again.
     pub fn let_connect(&self, allowed: bool) {
         let Self::Postgres { admin_url, name } = self else { panic!("SQLite is not connected to") };

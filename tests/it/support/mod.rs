@@ -3,6 +3,7 @@
 pub mod backend;
 pub mod client;
 pub mod fixtures;
+pub mod kafka;
 pub mod program;
 pub mod server;
 

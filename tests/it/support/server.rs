@@ -69,7 +69,7 @@ impl Server {
     pub fn run(&self, arguments: &[&str]) -> Ended {
         let url = self.database_url();
         let arguments: Vec<&str> = arguments.iter().copied().chain(["--database", &url]).collect();
-        program::run(self.folder(), &arguments, &[])
+        program::run(self.folder(), &arguments, &self.variables())
     }
 
     /// The log has no gap and its chain is whole.
@@ -96,9 +96,7 @@ impl Server {
 
     /// Sends SIGTERM and waits for nothing.
     pub fn terminate(&self) {
-        let id = self.process.as_ref().unwrap().id();
-        let sent = Command::new("sh").args(["-c", &format!("kill -TERM {id}")]).status().unwrap();
-        assert!(sent.success());
+        self.signal("TERM");
     }
 
     /// SIGKILL.
@@ -145,6 +143,42 @@ impl Server {
         self.database.url()
     }
 
+    fn variables(&self) -> Vec<(&str, &str)> {
+        self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    }
+
+    /// Sets a variable for the next start.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.variables.retain(|(known, _)| known != name);
+        self.variables.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Starts another process on the same data, with its own log, that does only the given roles.
+    pub fn beside(&self, roles: &str) -> Beside {
+        let log_path = self.folder.path().join(format!("log-{}", uuid::Uuid::new_v4().simple()));
+        let log = File::create(&log_path).unwrap();
+        let url = self.database.url();
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--roles", roles, "--database", &url];
+        let process = program::command(self.folder.path(), &arguments, &self.variables())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let beside = Beside { process, log_path };
+        eventually("the start of another process", || beside.log().contains("Data in").then_some(()));
+        beside
+    }
+
+    /// The first column of a query's rows.
+    pub fn query(&self, sql: &str) -> Vec<String> {
+        self.database.query(self.folder.path(), sql)
+    }
+
+    /// Sends a signal, such as STOP or CONT.
+    pub fn signal(&self, name: &str) {
+        signal(self.process_id(), name);
+    }
+
     fn log_path(&self) -> PathBuf {
         self.folder.path().join("log")
     }
@@ -154,9 +188,7 @@ impl Server {
         let begin = self.log().len();
         let url = self.database.url();
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--database", &url];
-        let variables: Vec<(&str, &str)> =
-            self.variables.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-        let process = program::command(self.folder.path(), &arguments, &variables)
+        let process = program::command(self.folder.path(), &arguments, &self.variables())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
@@ -188,4 +220,44 @@ impl Drop for Server {
             eprintln!("the program's last lines:\n{}", last.join("\n"));
         }
     }
+}
+
+/// A further process on the data of a server.
+pub struct Beside {
+    process: Child,
+    log_path: PathBuf,
+}
+
+impl Beside {
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log_path).unwrap_or_default()
+    }
+
+    pub fn signal(&self, name: &str) {
+        signal(self.process.id(), name);
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn stop(&mut self) {
+        self.signal("TERM");
+        eventually("the end of another process", || self.process.try_wait().unwrap());
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
+            eprintln!("another process' last lines:\n{}", last.join("\n"));
+        }
+    }
+}
+
+fn signal(process_id: u32, name: &str) {
+    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {process_id}")]).status().unwrap();
+    assert!(sent.success());
 }
