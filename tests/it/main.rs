@@ -13,6 +13,7 @@ mod e2e_seed_session;
 mod event_log;
 mod faults;
 mod idempotency;
+mod kafka_consumers;
 mod kafka_relay;
 mod limits;
 mod lists;

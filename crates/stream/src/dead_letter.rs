@@ -56,6 +56,25 @@ pub enum State {
     Discarded = 3,
 }
 
+impl State {
+    pub const fn from_number(number: i64) -> Option<Self> {
+        match number {
+            1 => Some(Self::Open),
+            2 => Some(Self::Redriven),
+            3 => Some(Self::Discarded),
+            _ => None,
+        }
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Redriven => "redriven",
+            Self::Discarded => "discarded",
+        }
+    }
+}
+
 /// A message on a topic of ours that is not of our log.
 #[derive(Clone, Debug)]
 pub struct Foreign {

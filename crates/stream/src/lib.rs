@@ -4,6 +4,7 @@
 //! rest: order, positions, retries, dead letters. Two transports feed it: the log table itself ([`runtime`]) and
 //! Kafka ([`kafka::group`]). The [`relay`] copies the log to Kafka. [`lag`] says how far behind a consumer is.
 
+pub mod audit;
 pub mod consumer;
 pub mod dead_letter;
 pub mod engine;
@@ -12,5 +13,7 @@ pub mod fail;
 pub mod kafka;
 pub mod lag;
 pub mod position;
+pub mod redrive;
 pub mod relay;
+pub mod replay;
 pub mod runtime;

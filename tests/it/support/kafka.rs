@@ -78,6 +78,7 @@ impl Kafka {
             ("Kafka__Prefix", self.prefix.as_str()),
             ("Ledger__Lanes", lanes.as_str()),
             ("Relay__LeaseMilliseconds", "1000"),
+            ("Kafka__SessionTimeoutMilliseconds", "6000"),
             ("Consumers__BackoffInitialMilliseconds", "10"),
             ("Consumers__BackoffMaxMilliseconds", "50"),
         ];

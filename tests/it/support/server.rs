@@ -15,7 +15,7 @@ use super::{
     program::{self, Ended},
 };
 
-const LOG_LINES_SHOWN: usize = 40;
+const LOG_LINES_SHOWN: usize = 60;
 const ADDRESS: &str = "Listening on ";
 
 pub struct Server {

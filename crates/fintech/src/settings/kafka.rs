@@ -18,6 +18,7 @@ pub fn settings(layers: &Layers) -> anyhow::Result<Option<stream::kafka::Setting
         bootstrap_servers,
         prefix: layers.text("Kafka:Prefix"),
         group_id: layers.text("Kafka:GroupId"),
+        session_timeout: Duration::from_millis(layers.integer("Kafka:SessionTimeoutMilliseconds")),
         compression: layers.text("Kafka:CompressionType"),
         send_retries: layers.integer("Kafka:MessageSendMaxRetries"),
         message_bytes_max: layers.size("Kafka:MessageBytesMax"),

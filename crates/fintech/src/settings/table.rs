@@ -116,6 +116,8 @@ pub const SETTINGS: &[Setting] = &[
         "Must be false: otherwise offsets are committed before events are handled."),
     setting("Kafka:AutoOffsetReset", Kind::Choice(&["earliest", "latest", "error"]), Some("earliest"),
         "Must be earliest: a group without offsets begins with the first event."),
+    setting("Kafka:SessionTimeoutMilliseconds", integer(6000, 300_000), Some("45000"),
+        "After this long without a sign of life of a consumer others take its partitions over."),
     setting("Kafka:CompressionType", Kind::Choice(&["snappy", "lz4", "zstd", "gzip", "none"]), Some("snappy"),
         "How the producer compresses."),
     setting("Kafka:MessageBytesMax", integer(1000, 100 * MIB), Some("1000000"),

@@ -18,7 +18,8 @@ pub(crate) async fn migrate(text: &str, wanted_lanes: Option<u16>, now: Timestam
     // Creating an index on a big table takes as long as it takes.
     let options = options
         .replace("statement_timeout=20s", "statement_timeout=0")
-        .replace("lock_timeout=10s", "lock_timeout=0");
+        .replace("lock_timeout=10s", "lock_timeout=0")
+        + " -c client_min_messages=warning";
     let config = config(text, "fintech migrate", &options)?;
     let mut client = connect(&config).await.map_err(|error| failed(&config, &error))?;
     client

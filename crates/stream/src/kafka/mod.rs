@@ -21,7 +21,6 @@ pub const DEAD_LETTER_TOPIC: &str = "dead-letter-queue";
 /// How long a request for metadata, offsets or an admin operation may take.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
 const POLL_INTERVAL_MAX: Duration = Duration::from_mins(5);
 /// What librdkafka reads ahead for one client.
 const READ_AHEAD_KIB: u32 = 16 * 1024;
@@ -37,6 +36,8 @@ pub struct Settings {
     pub prefix: String,
     /// The group of the event loggers.
     pub group_id: String,
+    /// A member that is not heard of for this long loses its partitions.
+    pub session_timeout: Duration,
     pub compression: String,
     pub send_retries: u64,
     /// A larger event is not published as it is.
@@ -151,7 +152,7 @@ impl Settings {
             // The newer protocol loses commits in this version of librdkafka (node-rdkafka#1146).
             .set("group.protocol", "classic")
             .set("partition.assignment.strategy", "cooperative-sticky")
-            .set("session.timeout.ms", SESSION_TIMEOUT.as_millis().to_string())
+            .set("session.timeout.ms", self.session_timeout.as_millis().to_string())
             .set("max.poll.interval.ms", POLL_INTERVAL_MAX.as_millis().to_string())
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")

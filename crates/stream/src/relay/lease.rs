@@ -68,15 +68,18 @@ impl Lease {
     ) -> (watch::Receiver<Option<Standing>>, JoinHandle<()>) {
         let (tell, standing) = watch::channel(None);
         let task = tokio::spawn(async move {
+            let mut is_in_trouble = false;
             while !*stopping.borrow() {
                 match self.tend().await {
-                    Ok(_) => tell.send_replace(self.standing()),
-                    Err(error) => {
-                        tracing::debug!(%error, "the relay's lease could not be tended");
-                        // What was held stays held until its time is over.
-                        tell.send_replace(self.standing())
+                    Ok(_) => is_in_trouble = false,
+                    Err(error) if !is_in_trouble => {
+                        is_in_trouble = true;
+                        tracing::warn!(%error, "the relay's lease cannot be tended; it is tried again");
                     }
-                };
+                    Err(_) => {}
+                }
+                // What was held stays held until its time is over, whatever went wrong.
+                tell.send_replace(self.standing());
                 tokio::select! {
                     () = tokio::time::sleep(self.length / BEATS_A_LEASE) => {}
                     _ = stopping.changed() => {}
