@@ -274,6 +274,7 @@ fn three_of_each_role_share_the_work_and_survive_each_other() {
         drop(consumers.remove(0));
         pay(12);
         relays.push(server.beside("relay"));
+        consumers.push(server.beside("consumers"));
         // One leaves in order, which moves its partitions at once.
         if round == 1 {
             consumers[0].stop();

@@ -8,6 +8,7 @@ mod support;
 mod bad_input;
 mod concurrency;
 mod crash;
+mod dead_letters;
 mod documents;
 mod e2e_seed_session;
 mod event_log;

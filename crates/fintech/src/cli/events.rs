@@ -1,11 +1,11 @@
 //! `fintech events`: reads the log, and proves it.
 
-use std::{io::IsTerminal as _, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use domain::{event::Stream, id::EventId, lane::Lane};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::json;
 use store::{
     batch::{LaneHead, LogEvent},
@@ -13,7 +13,7 @@ use store::{
     sql::Reads,
 };
 
-use super::output;
+use super::{output, progress};
 use crate::settings::Settings;
 
 /// Events read at once.
@@ -106,7 +106,7 @@ async fn show(wanted: &str, db: &dyn Reads) -> anyhow::Result<()> {
 async fn verify(db: &dyn Reads) -> anyhow::Result<()> {
     let heads = log::heads(db).await?;
     let total: i64 = heads.iter().map(|head| head.sequence).sum();
-    let progress = progress(u64::try_from(total).unwrap_or(0));
+    let progress = progress::bar(u64::try_from(total).unwrap_or(0));
     let mut events: i64 = 0;
     let mut flaws: usize = 0;
     for head in &heads {
@@ -163,15 +163,6 @@ async fn verify_lane(
 }
 
 /// Drawn on a terminal only.
-fn progress(events: u64) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} events, {per_sec}, {eta} left");
-    ProgressBar::with_draw_target(Some(events), ProgressDrawTarget::stderr())
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
 fn wanted(heads: Vec<LaneHead>, lane: Option<u16>) -> anyhow::Result<Vec<LaneHead>> {
     let lanes = heads.len();
     let wanted: Vec<_> =

@@ -1,11 +1,20 @@
 //! `fintech migrate`.
 
-use std::io::{self, Write as _};
-
+use super::output;
 use crate::{database, settings::Settings};
 
 pub async fn migrate(settings: Settings) -> anyhow::Result<()> {
     let lanes = database::migrate(&settings.store).await?;
-    writeln!(io::stdout(), "The database is up to date; it has {lanes} lanes.")?;
+    output::line(format_args!("The database is up to date; it has {lanes} lanes."));
+    if let Some(kafka) = &settings.kafka {
+        let checked = stream::kafka::topics::ensure(kafka, lanes).await?;
+        for topic in &checked.made {
+            output::line(format_args!("Made the topic {topic} with {lanes} partitions."));
+        }
+        for warning in &checked.warnings {
+            tracing::warn!("{warning}");
+        }
+        output::line("The topics are as they should be.");
+    }
     Ok(())
 }

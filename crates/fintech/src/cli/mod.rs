@@ -2,9 +2,13 @@
 
 mod config;
 mod consumers;
+mod dead_letters;
 mod events;
 mod migrate;
 mod output;
+mod progress;
+mod replay;
+mod topics;
 
 use std::path::PathBuf;
 
@@ -54,7 +58,19 @@ enum Command {
         command: events::Events,
     },
     /// Show how far behind each consumer is
-    Consumers,
+    Consumers(consumers::Options),
+    /// Look at what consumers could not handle, try it again or give it up
+    DeadLetters {
+        #[command(subcommand)]
+        command: dead_letters::DeadLetters,
+    },
+    /// Run a consumer again over events that it has handled
+    Replay(replay::Replay),
+    /// Care for the topics on Kafka
+    Topics {
+        #[command(subcommand)]
+        command: topics::Topics,
+    },
     /// Look at the configuration
     Config {
         #[command(subcommand)]
@@ -81,12 +97,30 @@ pub fn run() -> anyhow::Result<()> {
         Command::Events { command } => {
             block_on(&layers, Output::Stderr, |settings| events::run(command, settings))
         }
-        Command::Consumers => block_on(&layers, Output::Stderr, consumers::show),
+        Command::Consumers(options) => {
+            block_on(&layers, Output::Stderr, |settings| consumers::show(options, settings))
+        }
+        Command::DeadLetters { command } => {
+            block_on(&layers, Output::Stderr, |settings| dead_letters::run(command, settings))
+        }
+        Command::Replay(options) => {
+            block_on(&layers, Output::Stderr, |settings| replay::run(options, settings))
+        }
+        Command::Topics { command } => {
+            block_on(&layers, Output::Stderr, |settings| topics::run(command, settings))
+        }
         Command::Config { command: ConfigCommand::Show } => {
             config::show(&layers);
             Ok(())
         }
     }
+}
+
+/// Who acts by hand: as given, or the user of this machine.
+fn actor(by: Option<&str>, why: &str) -> stream::audit::Actor {
+    let user = || std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    let name = by.map_or_else(|| user().unwrap_or_else(|_| "unknown".to_owned()), str::to_owned);
+    stream::audit::Actor { name, why: why.to_owned() }
 }
 
 fn block_on<F>(layers: &Layers, logs: Output, role: impl FnOnce(Settings) -> F) -> anyhow::Result<()>

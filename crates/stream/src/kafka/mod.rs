@@ -2,6 +2,7 @@
 
 pub mod ends;
 pub mod group;
+pub mod lag;
 mod member;
 pub mod publisher;
 pub mod record;

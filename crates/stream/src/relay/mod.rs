@@ -15,6 +15,10 @@ pub mod lease;
 
 use std::{
     collections::{BTreeMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -52,6 +56,8 @@ const NOTE_INTERVAL: Duration = Duration::from_millis(500);
 const DEAD_LETTERS_INTERVAL: Duration = Duration::from_millis(250);
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// How long a rebuild waits for the lease of a relay that may have died, in lengths of it.
+const LEASES_WAITED_FOR: u32 = 4;
 /// Batches up to this size are logged event by event.
 const EVENTS_LOGGED_SINGLY_MAX: usize = 16;
 /// When all places have news, each gets at least this many events of a batch.
@@ -100,7 +106,7 @@ pub async fn run(
 ) {
     let (stop_lease, lease_stopping) = watch::channel(false);
     let (standing, keeper) = Lease::new(store.clone(), settings.lease).keep(lease_stopping);
-    let mut relay = Relay { store, kafka, settings, groups, standing, published: 0 };
+    let mut relay = Relay { store, kafka, settings, groups, standing, published: Arc::default() };
     let mut pause = BACKOFF_MIN;
     while !*stopping.borrow() {
         if relay.epoch().is_none() {
@@ -110,9 +116,9 @@ pub async fn run(
             }
             continue;
         }
-        let before = relay.published;
+        let before = relay.published.load(Ordering::Relaxed);
         if let Err(trouble) = relay.lead(&mut stopping, false).await {
-            if relay.published > before {
+            if relay.published.load(Ordering::Relaxed) > before {
                 pause = BACKOFF_MIN;
             }
             if relay.epoch().is_some() {
@@ -129,26 +135,29 @@ pub async fn run(
     drop(keeper.await);
 }
 
-/// Publishes all that is in the log now, once; for `fintech topics rebuild`. Gives how many events were published.
+/// Publishes all that is in the log now, once; for `fintech topics rebuild`. Counts what it publishes.
 pub async fn catch_up(
     store: Store,
     kafka: kafka::Settings,
     settings: Settings,
     groups: Groups,
-) -> Result<u64, String> {
+    published: Arc<AtomicU64>,
+) -> Result<(), String> {
     let (stop_lease, lease_stopping) = watch::channel(false);
     let (standing, keeper) = Lease::new(store.clone(), settings.lease).keep(lease_stopping);
     let (_never, mut stopping) = watch::channel(false);
-    let mut relay = Relay { store, kafka, settings, groups, standing, published: 0 };
+    let patience = Instant::now() + settings.lease * LEASES_WAITED_FOR;
+    let mut relay = Relay { store, kafka, settings, groups, standing, published };
     while relay.epoch().is_none() {
-        if relay.standing.changed().await.is_err() {
-            return Err("the relay's lease could not be taken".to_owned());
+        if Instant::now() > patience {
+            return Err("a running relay holds the lease: it fills topics that are empty by itself".to_owned());
         }
+        drop(tokio::time::timeout(BACKOFF_MIN, relay.standing.changed()).await);
     }
     let led = relay.lead(&mut stopping, true).await;
     stop_lease.send_replace(true);
     drop(keeper.await);
-    led.map(|()| relay.published).map_err(|trouble| trouble.to_string())
+    led.map_err(|trouble| trouble.to_string())
 }
 
 struct Relay {
@@ -158,7 +167,7 @@ struct Relay {
     groups: Groups,
     standing: watch::Receiver<Option<Standing>>,
     /// Events published by this process.
-    published: u64,
+    published: Arc<AtomicU64>,
 }
 
 /// How far the topics are filled, and how far the log was read.
@@ -403,7 +412,7 @@ impl Relay {
     /// Waits for a batch and takes in where it lies.
     async fn settle(&mut self, sent: InFlight, progress: &mut Progress) -> Result<(), Trouble> {
         let offsets = sent.answer.await.unwrap_or_else(|_| Err(ended()))?;
-        self.published += sent.events;
+        self.published.fetch_add(sent.events, Ordering::Relaxed);
         let mut last_letters = BTreeMap::new();
         for ((topic, partition), offset) in offsets {
             progress.offsets.insert((topic, partition), offset);
