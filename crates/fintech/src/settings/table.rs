@@ -99,7 +99,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("Relay:LeaseMilliseconds", integer(100, 600_000), Some("5000"),
         "After this long without a sign of life of the relay another process publishes."),
     setting("Relay:BatchEventsMax", integer(1, 20_000), Some("2000"),
-        "Events in one Kafka transaction."),
+        "Events that the relay reads at once; a backlog goes out in Kafka transactions of eight such batches."),
     setting(KAFKA_SERVERS, Kind::Text { chars_max: 4096 }, None,
         "HOST:PORT of Kafka brokers, with commas between them; without it consumers read the event log itself."),
     setting("Kafka:Prefix", Kind::KafkaName { empty: true }, Some(""),

@@ -123,7 +123,7 @@ impl Settings {
             .set("batch.size", BATCH_BYTES_MAX.min(self.message_bytes_max).to_string())
             .set("message.max.bytes", (self.message_bytes_max + RECORD_OVERHEAD_BYTES).to_string())
             .set("queue.buffering.max.messages", "100000")
-            .set("queue.buffering.max.kbytes", "65536")
+            .set("queue.buffering.max.kbytes", "32768")
             .set("enable.metrics.push", "false");
         config
     }

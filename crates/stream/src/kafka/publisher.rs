@@ -32,8 +32,8 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_STEP: Duration = Duration::from_millis(1);
 /// Delivery reports are taken in after so many records.
 const SENDS_BETWEEN_POLLS: usize = 1000;
-/// Batches that wait for the thread.
-const BATCHES_WAITING_MAX: usize = 1;
+/// What waits for the thread; more is not taken.
+const JOBS_WAITING_MAX: usize = 1;
 
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum PublishError {
@@ -53,25 +53,30 @@ pub enum PublishError {
 /// The last known offset of each topic and partition.
 pub type Offsets = BTreeMap<(Topic, i32), i64>;
 
-/// Where the last record of each topic and partition lies.
-pub type LastOffsets = Vec<((Topic, i32), i64)>;
-
 pub struct Publisher {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
-struct Job {
-    records: Vec<Outgoing>,
-    behind: Offsets,
-    reply: oneshot::Sender<Result<LastOffsets, PublishError>>,
+enum Job {
+    Send(Vec<Outgoing>),
+    Commit { behind: Offsets, reply: oneshot::Sender<Result<Committed, PublishError>> },
+}
+
+/// A transaction that was committed.
+#[derive(Debug)]
+pub struct Committed {
+    /// Where the last record of each topic and partition lies.
+    pub last: Vec<((Topic, i32), i64)>,
+    /// How long the acknowledgements took after the last record was handed over.
+    pub acks_took: Duration,
 }
 
 impl Publisher {
     /// Makes a producer. When this returns, every older one with the same transactional id is fenced, and its
     /// open transaction is aborted.
     pub async fn start(settings: &Settings) -> Result<Self, PublishError> {
-        let (jobs, inbox) = mpsc::channel(BATCHES_WAITING_MAX);
+        let (jobs, inbox) = mpsc::channel(JOBS_WAITING_MAX);
         let (ready, is_ready) = oneshot::channel();
         let settings = settings.clone();
         let thread = thread::Builder::new()
@@ -83,17 +88,21 @@ impl Publisher {
         Ok(publisher)
     }
 
-    /// Hands a batch over, to be published in one transaction in its order; nothing of it unless its records come to
-    /// lie behind the offsets that are known.
-    pub async fn publish(
-        &self,
-        records: Vec<Outgoing>,
-        behind: Offsets,
-    ) -> Result<oneshot::Receiver<Result<LastOffsets, PublishError>>, PublishError> {
+    /// Hands records over, in their order; they belong to the transaction that the next commit ends. What goes wrong
+    /// with them is told by the commit.
+    pub async fn send(&self, records: Vec<Outgoing>) -> Result<(), PublishError> {
+        self.hand_over(Job::Send(records)).await
+    }
+
+    /// Commits what was handed over; nothing of it unless all records lie behind the offsets that are known.
+    pub async fn commit(&self, behind: Offsets) -> Result<Committed, PublishError> {
         let (reply, answer) = oneshot::channel();
-        let jobs = self.jobs.as_ref().ok_or_else(ended)?;
-        jobs.send(Job { records, behind, reply }).await.map_err(|_| ended())?;
-        Ok(answer)
+        self.hand_over(Job::Commit { behind, reply }).await?;
+        answer.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    async fn hand_over(&self, job: Job) -> Result<(), PublishError> {
+        self.jobs.as_ref().ok_or_else(ended)?.send(job).await.map_err(|_| ended())
     }
 
     /// Waits until the producer is gone.
@@ -105,7 +114,7 @@ impl Publisher {
     }
 }
 
-pub fn ended() -> PublishError {
+fn ended() -> PublishError {
     PublishError::Failed("the producer has ended".to_owned())
 }
 
@@ -134,12 +143,18 @@ fn run(
     if ready.send(Ok(())).is_err() {
         return;
     }
-    while let Some(Job { records, behind, reply }) = inbox.blocking_recv() {
-        let result = transaction(&producer, &names, records, &behind);
-        let failed = result.is_err();
-        drop(reply.send(result));
-        if failed {
-            break;
+    let mut open = Open::default();
+    while let Some(job) = inbox.blocking_recv() {
+        match job {
+            Job::Send(records) => open.send(&producer, &names, records),
+            Job::Commit { behind, reply } => {
+                let result = std::mem::take(&mut open).commit(&producer, &names, &behind);
+                let has_failed = result.is_err();
+                drop(reply.send(result));
+                if has_failed {
+                    break;
+                }
+            }
         }
     }
 }
@@ -165,65 +180,96 @@ impl Names {
     }
 }
 
-fn transaction(
-    producer: &BaseProducer<Deliveries>,
-    names: &Names,
-    records: Vec<Outgoing>,
-    behind: &Offsets,
-) -> Result<LastOffsets, PublishError> {
-    let deliveries = producer.context().clone();
-    deliveries.begin();
-    producer.begin_transaction().map_err(failure)?;
-    #[cfg(debug_assertions)]
-    crate::fail::at("relay.begun");
-    let mut places: Vec<(Topic, i32)> = Vec::new();
-    for (number, record) in records.into_iter().enumerate() {
-        let place = (record.topic, record.partition);
-        // Records come sorted by place, so the one before is nearly always the same.
-        let index = match places.iter().rposition(|known| *known == place) {
-            Some(index) => index,
-            None => {
-                places.push(place);
-                places.len() - 1
-            }
-        };
-        send(producer, names.of(record.topic), record, index)?;
-        if number % SENDS_BETWEEN_POLLS == SENDS_BETWEEN_POLLS - 1 {
-            producer.poll(Duration::ZERO);
+/// The transaction that is being filled.
+#[derive(Default)]
+struct Open {
+    has_begun: bool,
+    places: Vec<(Topic, i32)>,
+    failure: Option<PublishError>,
+}
+
+impl Open {
+    fn send(&mut self, producer: &BaseProducer<Deliveries>, names: &Names, records: Vec<Outgoing>) {
+        if self.failure.is_none() {
+            self.failure = self.try_send(producer, names, records).err();
         }
     }
-    #[cfg(debug_assertions)]
-    crate::fail::at("relay.sent");
-    let deadline = Instant::now() + ACKS_TIMEOUT;
-    while producer.in_flight_count() > 0 {
-        producer.poll(POLL_STEP);
+
+    fn try_send(
+        &mut self,
+        producer: &BaseProducer<Deliveries>,
+        names: &Names,
+        records: Vec<Outgoing>,
+    ) -> Result<(), PublishError> {
+        if !self.has_begun {
+            producer.context().begin();
+            producer.begin_transaction().map_err(failure)?;
+            self.has_begun = true;
+            #[cfg(debug_assertions)]
+            crate::fail::at("relay.begun");
+        }
+        for (number, record) in records.into_iter().enumerate() {
+            let place = (record.topic, record.partition);
+            let index = self.index(place);
+            send(producer, names.of(record.topic), record, index)?;
+            if number % SENDS_BETWEEN_POLLS == SENDS_BETWEEN_POLLS - 1 {
+                producer.poll(Duration::ZERO);
+            }
+        }
+        #[cfg(debug_assertions)]
+        crate::fail::at("relay.sent");
+        Ok(())
+    }
+
+    /// Records come sorted by place, so the one before is nearly always the same.
+    fn index(&mut self, place: (Topic, i32)) -> usize {
+        self.places.iter().rposition(|known| *known == place).unwrap_or_else(|| {
+            self.places.push(place);
+            self.places.len() - 1
+        })
+    }
+
+    fn commit(
+        self,
+        producer: &BaseProducer<Deliveries>,
+        names: &Names,
+        behind: &Offsets,
+    ) -> Result<Committed, PublishError> {
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        let deliveries = producer.context();
+        let handed_over = Instant::now();
+        while producer.in_flight_count() > 0 {
+            producer.poll(POLL_STEP);
+            if let Some(error) = deliveries.failure() {
+                return Err(error);
+            }
+            if handed_over.elapsed() > ACKS_TIMEOUT {
+                return Err(PublishError::Failed(format!(
+                    "records were not acknowledged within {} s",
+                    ACKS_TIMEOUT.as_secs()
+                )));
+            }
+        }
         if let Some(error) = deliveries.failure() {
             return Err(error);
         }
-        if Instant::now() > deadline {
-            return Err(PublishError::Failed(format!(
-                "records were not acknowledged within {} s",
-                ACKS_TIMEOUT.as_secs()
-            )));
+        let acks_took = handed_over.elapsed();
+        #[cfg(debug_assertions)]
+        crate::fail::at("relay.acknowledged");
+        let last: Vec<_> = self.places.into_iter().zip(deliveries.offsets()).collect();
+        for ((topic, partition), offset) in &last {
+            if behind.get(&(*topic, *partition)).is_some_and(|known| offset <= known) {
+                // Nothing of it is seen by anybody: the transaction is aborted with this producer.
+                return Err(PublishError::TopicMadeAnew(names.of(*topic).to_owned()));
+            }
         }
+        commit(producer)?;
+        #[cfg(debug_assertions)]
+        crate::fail::at("relay.committed");
+        Ok(Committed { last, acks_took })
     }
-    if let Some(error) = deliveries.failure() {
-        return Err(error);
-    }
-    #[cfg(debug_assertions)]
-    crate::fail::at("relay.acknowledged");
-    let offsets = deliveries.offsets();
-    let last: LastOffsets = places.into_iter().zip(offsets).collect();
-    for ((topic, partition), offset) in &last {
-        if behind.get(&(*topic, *partition)).is_some_and(|known| offset <= known) {
-            // Nothing of it is seen by anybody: the transaction is aborted with this producer.
-            return Err(PublishError::TopicMadeAnew(names.of(*topic).to_owned()));
-        }
-    }
-    commit(producer)?;
-    #[cfg(debug_assertions)]
-    crate::fail::at("relay.committed");
-    Ok(last)
 }
 
 fn send(

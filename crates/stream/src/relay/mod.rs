@@ -6,8 +6,8 @@
 //! relay and ends its open transaction; then it reads from the topics what was really published. So a crash at
 //! any point leaves no loss and no duplicate. After any error it does the same again.
 //!
-//! It holds no database transaction while it waits for Kafka, and at most two batches in memory: one on its way,
-//! one read ahead.
+//! It holds no database transaction while it waits for Kafka. In memory it holds three batches at most, one that is
+//! read, one that waits, one that is handed over, and what the producer's own queue may take.
 
 pub mod cursor;
 pub mod dead_letters;
@@ -29,7 +29,7 @@ use store::{
     error::ReadError,
     log::{self, Span},
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use self::{
@@ -42,8 +42,8 @@ use crate::{
     kafka::{
         self,
         ends::{self, End, EndsError, Noted},
-        publisher::{LastOffsets, PublishError, Publisher, ended},
-        record::{self, Topic},
+        publisher::{Committed, PublishError, Publisher},
+        record::{self, Outgoing, Topic},
         topics::{self, TopicError},
     },
     position::Place,
@@ -56,6 +56,8 @@ const NOTE_INTERVAL: Duration = Duration::from_millis(500);
 const DEAD_LETTERS_INTERVAL: Duration = Duration::from_millis(250);
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// A backlog is published in transactions of so many batches.
+const BATCHES_A_TRANSACTION_MAX: usize = 8;
 /// How long a rebuild waits for the lease of a relay that may have died, in lengths of it.
 const LEASES_WAITED_FOR: u32 = 4;
 /// Batches up to this size are logged event by event.
@@ -67,7 +69,7 @@ const EVENTS_A_PLACE_MIN: i64 = 20;
 pub struct Settings {
     /// Another process takes over after this long without a sign of life.
     pub lease: Duration,
-    /// Events in one Kafka transaction.
+    /// Events that are read at once; a transaction carries up to [`BATCHES_A_TRANSACTION_MAX`] such batches.
     pub batch_events_max: usize,
 }
 
@@ -180,12 +182,40 @@ struct Progress {
     is_noted: bool,
 }
 
-/// A batch that the producer has.
-struct InFlight {
-    answer: oneshot::Receiver<Result<LastOffsets, PublishError>>,
+/// The next events of the log.
+#[derive(Default)]
+struct Batch {
+    events: Vec<LogEvent>,
+    more_waits: bool,
+}
+
+/// What is in the open Kafka transaction.
+#[derive(Default)]
+struct Sent {
     events: u64,
     to: BTreeMap<Place, i64>,
     letters: HashSet<Uuid>,
+}
+
+/// How long to wait after a commit before the next transaction begins. The broker marks a committed transaction in
+/// all of its partitions only afterwards; a new one that comes too early is sent away and comes again after 20 ms.
+struct Gather(Duration);
+
+impl Gather {
+    const MIN: Duration = Duration::from_millis(2);
+    const MAX: Duration = Duration::from_millis(10);
+    const SENT_AWAY: Duration = Duration::from_millis(18);
+    const STEP: Duration = Duration::from_micros(250);
+    /// The acknowledgements of larger transactions take long by themselves.
+    const EVENTS_MAX: u64 = 500;
+
+    fn learn(&mut self, sent: &Sent, acks_took: Duration) {
+        if sent.events > Self::EVENTS_MAX {
+            return;
+        }
+        self.0 = if acks_took > Self::SENT_AWAY { self.0 * 2 } else { self.0.saturating_sub(Self::STEP) };
+        self.0 = self.0.clamp(Self::MIN, Self::MAX);
+    }
 }
 
 impl Relay {
@@ -216,41 +246,37 @@ impl Relay {
     ) -> Result<(), Trouble> {
         let mut progress = self.find_out(kafka).await?;
         let mut commits = self.store.commits();
-        let mut in_flight: Option<InFlight> = None;
         let mut noted_at = Instant::now();
         let mut letters_at = None::<Instant>;
+        let mut gather = Gather(Gather::MIN);
+        let mut next_at = tokio::time::Instant::now();
         loop {
             commits.mark_unchanged();
             let Some(epoch) = self.epoch() else { break };
-            let is_stopping = *stopping.borrow();
-            let events = if is_stopping { Vec::new() } else { self.read(&mut progress.read).await? };
-            let letters_due = letters_at.is_none_or(|at| at.elapsed() > DEAD_LETTERS_INTERVAL);
-            let letters = if letters_due && in_flight.is_none() && !is_stopping {
+            if *stopping.borrow() {
+                break;
+            }
+            let batch = self.read(&mut progress.read).await?;
+            let mut letters = Vec::new();
+            if letters_at.is_none_or(|at| at.elapsed() > DEAD_LETTERS_INTERVAL) {
                 letters_at = Some(Instant::now());
-                dead_letters::unpublished(self.store.reads(), &self.groups, kafka.message_bytes_max).await?
-            } else {
-                Vec::new()
-            };
-            if let Some(sent) = in_flight.take() {
-                self.settle(sent, &mut progress).await?;
+                letters =
+                    dead_letters::unpublished(self.store.reads(), &self.groups, kafka.message_bytes_max).await?;
             }
             if noted_at.elapsed() > NOTE_INTERVAL && !progress.is_noted {
                 self.note(&mut progress, epoch).await?;
                 noted_at = Instant::now();
             }
-            if !events.is_empty() || !letters.is_empty() {
-                let full = letters.len() + events.len() >= self.settings.batch_events_max;
-                in_flight = Some(self.send(publisher, kafka, &progress, events, letters).await?);
-                // A full batch is worth reading ahead for; otherwise the next one gathers while this one is sent.
-                if full {
-                    continue;
-                }
-                if let Some(sent) = in_flight.take() {
-                    self.settle(sent, &mut progress).await?;
-                }
+            if !batch.events.is_empty() || !letters.is_empty() {
+                let sent = self.send(publisher, kafka, &mut progress, batch, letters).await?;
+                let committed = publisher.commit(progress.offsets.clone()).await?;
+                gather.learn(&sent, committed.acks_took);
+                next_at = tokio::time::Instant::now() + gather.0;
+                self.settle(sent, committed, &mut progress).await?;
+                tokio::time::sleep_until(next_at).await;
                 continue;
             }
-            if is_stopping || once {
+            if once {
                 break;
             }
             tokio::select! {
@@ -258,6 +284,7 @@ impl Relay {
                 changed = commits.changed() => if changed.is_err() { break },
                 _ = stopping.changed() => {}
             }
+            tokio::time::sleep_until(next_at).await;
         }
         if let Some(epoch) = self.epoch() {
             self.note(&mut progress, epoch).await?;
@@ -343,7 +370,7 @@ impl Relay {
     }
 
     /// The next events of all lanes, a fair share of each.
-    async fn read(&self, read: &mut BTreeMap<Place, i64>) -> Result<Vec<LogEvent>, ReadError> {
+    async fn read(&self, read: &mut BTreeMap<Place, i64>) -> Result<Batch, ReadError> {
         let heads = log::heads(self.store.reads()).await?;
         let mut wanted = Vec::new();
         for head in &heads {
@@ -356,13 +383,16 @@ impl Relay {
             }
         }
         if wanted.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Batch::default());
         }
         let room = i64::try_from(self.settings.batch_events_max).unwrap_or(i64::MAX);
         let places = i64::try_from(wanted.len()).unwrap_or(i64::MAX);
         let share = (room / places).max(EVENTS_A_PLACE_MIN);
+        let mut more_waits = false;
         for span in &mut wanted {
+            let head = span.until;
             span.until = span.until.min(span.behind.saturating_add(share));
+            more_waits |= span.until < head;
             read.insert((span.stream, span.lane), span.until);
         }
         let events = log::spans(self.store.reads(), &wanted).await?;
@@ -374,47 +404,46 @@ impl Relay {
                 events.len()
             )));
         }
-        Ok(events)
+        Ok(Batch { events, more_waits })
     }
 
+    /// Hands the events over, and as long as there are more of them the next ones, which are read meanwhile.
     async fn send(
         &self,
         publisher: &Publisher,
         kafka: &kafka::Settings,
-        progress: &Progress,
-        events: Vec<LogEvent>,
+        progress: &mut Progress,
+        mut batch: Batch,
         letters: Vec<dead_letters::Letter>,
-    ) -> Result<InFlight, Trouble> {
-        let mut to = BTreeMap::new();
-        let mut records = Vec::with_capacity(events.len() + letters.len());
-        for event in &events {
-            to.insert((event.stream, event.lane), event.position);
-            if event.payload.len() > kafka.message_bytes_max {
-                tracing::error!(
-                    stream = event.stream.name(), lane = event.lane.0, position = event.position,
-                    event_id = %event.event_id, bytes = event.payload.len(), bytes_max = kafka.message_bytes_max,
-                    "the event is too large for its topic; a claim check stands in its place"
-                );
-            }
-            records.push(record::encode(event, kafka.message_bytes_max));
-        }
-        log_published(&events);
-        let count = events.len() as u64;
-        drop(events);
-        let ids = letters.iter().map(|letter| letter.id).collect();
-        records.extend(letters.into_iter().map(|letter| letter.record));
+    ) -> Result<Sent, Trouble> {
+        let mut sent = Sent { letters: letters.iter().map(|letter| letter.id).collect(), ..Sent::default() };
         #[cfg(debug_assertions)]
         crate::fail::at("relay.read");
-        let answer = publisher.publish(records, progress.offsets.clone()).await?;
-        Ok(InFlight { answer, events: count, to, letters: ids })
+        publisher.send(letters.into_iter().map(|letter| letter.record).collect()).await?;
+        let mut batches = 1;
+        loop {
+            let Batch { events, more_waits } = batch;
+            sent.events += events.len() as u64;
+            let records = events.iter().map(|event| encode(event, kafka.message_bytes_max)).collect();
+            log_published(&events);
+            sent.to.extend(events.iter().map(|event| ((event.stream, event.lane), event.position)));
+            drop(events);
+            publisher.send(records).await?;
+            // What is read must be sent: the positions have moved.
+            if !more_waits || batches == BATCHES_A_TRANSACTION_MAX {
+                break;
+            }
+            batch = self.read(&mut progress.read).await?;
+            batches += 1;
+        }
+        Ok(sent)
     }
 
-    /// Waits for a batch and takes in where it lies.
-    async fn settle(&mut self, sent: InFlight, progress: &mut Progress) -> Result<(), Trouble> {
-        let offsets = sent.answer.await.unwrap_or_else(|_| Err(ended()))?;
+    /// Takes in where a transaction's records lie.
+    async fn settle(&self, sent: Sent, committed: Committed, progress: &mut Progress) -> Result<(), Trouble> {
         self.published.fetch_add(sent.events, Ordering::Relaxed);
         let mut last_letters = BTreeMap::new();
-        for ((topic, partition), offset) in offsets {
+        for ((topic, partition), offset) in committed.last {
             progress.offsets.insert((topic, partition), offset);
             let Ok(lane) = u16::try_from(partition) else { continue };
             match topic {
@@ -443,6 +472,17 @@ impl Relay {
         crate::fail::at("relay.noted");
         Ok(())
     }
+}
+
+fn encode(event: &LogEvent, bytes_max: usize) -> Outgoing {
+    if event.payload.len() > bytes_max {
+        tracing::error!(
+            stream = event.stream.name(), lane = event.lane.0, position = event.position,
+            event_id = %event.event_id, bytes = event.payload.len(), bytes_max,
+            "the event is too large for its topic; a claim check stands in its place"
+        );
+    }
+    record::encode(event, bytes_max)
 }
 
 /// In the words of the first platform. Under load one line speaks for a batch.
