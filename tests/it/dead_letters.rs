@@ -17,8 +17,7 @@ const TABLE: &str = "create table probe (event_id text, stream bigint, lane bigi
 /// A server with a payment whose events are poison, created and completed, and one that is well.
 fn with_dead_letters(kafka: Option<&Kafka>, kind: Kind) -> (Server, String) {
     let variables = [("FINTECH_PROBE", "1"), ("FINTECH_FAIL", "consumer=poison:the poisoned one")];
-    let fast =
-        [("Consumers__BackoffInitialMilliseconds", "10"), ("Consumers__BackoffMaxMilliseconds", "50")];
+    let fast = [("Consumers__BackoffInitialMilliseconds", "10"), ("Consumers__BackoffMaxMilliseconds", "50")];
     let server = match kafka {
         Some(kafka) => kafka.server(kind, &variables),
         None => Server::start_with(kind, &[variables, fast].concat()),
@@ -62,7 +61,8 @@ fn a_redrive_keeps_the_order_and_can_be_repeated(kafka: Option<&Kafka>, kind: Ki
     server.post_empty(&format!("{payment}/refund")).expect(200);
     eventually("the refund to be parked", || (open(&server) == 6).then_some(()));
     server.set("FINTECH_FAIL", "");
-    let done = run(&server, &["dead-letters", "redrive", &id, "--why", "the handler was mended", "--by", "ann"]);
+    let done =
+        run(&server, &["dead-letters", "redrive", &id, "--why", "the handler was mended", "--by", "ann"]);
     assert!(done.contains("3 handled, 0 failed"), "{done}");
     let done = run(&server, &["dead-letters", "redrive", "--all", "--why", "the rest"]);
     assert!(done.contains("3 handled, 0 failed"), "{done}");
@@ -100,7 +100,8 @@ fn what_is_discarded_is_kept_and_told() {
     let refused = server.run(&["dead-letters", "discard", "--all"]);
     assert_ne!(refused.code, Some(0), "without saying why");
     assert_eq!(open(&server), 4);
-    let told = run(&server, &["dead-letters", "discard", "--consumer", "probe", "--why", "known to be wrong"]);
+    let told =
+        run(&server, &["dead-letters", "discard", "--consumer", "probe", "--why", "known to be wrong"]);
     assert!(told.contains("2 discarded"), "{told}");
     assert_eq!(open(&server), 2, "of the other consumer");
     let listed = run(&server, &["dead-letters", "list", "--state", "discarded"]);
@@ -121,7 +122,9 @@ fn a_projection_is_made_anew_beside_live_traffic(kafka: Option<&Kafka>) {
         Some(kafka) => kafka.server(Kind::Postgres, &variables),
         None => Server::start_with(Kind::Postgres, &variables),
     };
-    server.alter("create table probe (number bigserial, event_id text, stream bigint, lane bigint, position bigint)");
+    server.alter(
+        "create table probe (number bigserial, event_id text, stream bigint, lane bigint, position bigint)",
+    );
     let merchants: Vec<String> = (0..4).map(|_| server.merchant()).collect();
     for merchant in merchants.iter().cycle().take(40) {
         server.completed_payment(merchant, 100);
@@ -133,7 +136,8 @@ fn a_projection_is_made_anew_beside_live_traffic(kafka: Option<&Kafka>) {
                 server.completed_payment(merchant, 100);
             }
         });
-        let told = run(&server, &["replay", "--consumer", "probe", "--from-beginning", "--why", "a new column"]);
+        let told =
+            run(&server, &["replay", "--consumer", "probe", "--from-beginning", "--why", "a new column"]);
         live.join().unwrap();
         told
     });

@@ -74,14 +74,19 @@ fn a_group_whose_offsets_are_deleted_loses_and_doubles_nothing() {
     let groups = [kafka.group(PROBE_GROUP), kafka.group("fintechplatform-api")];
     let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
     eventually("the groups' end", || {
-        let ended = kafka.admin(async |client, options| client.delete_groups(&groups, options).await.unwrap());
+        let ended =
+            kafka.admin(async |client, options| client.delete_groups(&groups, options).await.unwrap());
         ended.iter().all(|group| group.is_ok()).then_some(())
     });
     server.restart();
     some_payments(&server, 3);
     effects_are_once_each(&server);
     eventually("lag 0", || (kafka.lag(PROBE_GROUP, &STREAMS) == 0).then_some(()));
-    assert_eq!(server.log().matches("Processing payment event").count(), 16, "each once, by the loggers, too");
+    assert_eq!(
+        server.log().matches("Processing payment event").count(),
+        16,
+        "each once, by the loggers, too"
+    );
 }
 
 /// Failure modes 54 and 55: what the topic has forgotten before it was read is read from the log.
@@ -146,10 +151,12 @@ fn a_message_that_is_not_of_the_log_is_set_aside() {
             *value = "3".to_owned();
         }
     }
-    let forged: Vec<(&str, &str)> = forged.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let forged: Vec<(&str, &str)> =
+        forged.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     kafka.produce("payment-events", lane, &merchant, Some(genuine[1].value.as_bytes()), &forged);
     let letters = eventually("dead letters", || {
-        let letters = server.query("select reason from dead_letters where consumer = 'probe' order by kafka_offset");
+        let letters =
+            server.query("select reason from dead_letters where consumer = 'probe' order by kafka_offset");
         (letters.len() == 4).then_some(letters)
     });
     for letter in &letters[..3] {
@@ -190,7 +197,8 @@ fn a_poison_event_is_set_aside_with_the_rest_of_its_payment() {
     let other = server.completed_payment(&merchant, 200);
     assert!(!other.is_empty());
     eventually("dead letters of the probe", || {
-        let letters = server.query("select kind from dead_letters where consumer = 'probe' order by position");
+        let letters =
+            server.query("select kind from dead_letters where consumer = 'probe' order by position");
         (letters == ["1", "2"]).then_some(())
     });
     eventually("the other payment's effects", || (effects(&server) == 3).then_some(()));

@@ -52,8 +52,21 @@ fn the_topics_hold_the_log(kind: Kind) {
     let records = kafka.records("payment-events");
     let created = records.iter().find(|record| record.key == merchant).unwrap();
     for header in [
-        "event-type", "occurred-at", "ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "ce_subject",
-        "content-type", "traceparent", "position", "sequence", "chain-hash", "event-version", "command-id",
+        "event-type",
+        "occurred-at",
+        "ce_specversion",
+        "ce_id",
+        "ce_source",
+        "ce_type",
+        "ce_time",
+        "ce_subject",
+        "content-type",
+        "traceparent",
+        "position",
+        "sequence",
+        "chain-hash",
+        "event-version",
+        "command-id",
     ] {
         assert!(created.headers.contains_key(header), "{header}: {created:?}");
     }
@@ -115,14 +128,14 @@ fn a_relay_that_is_killed_again_and_again_under_load_loses_and_doubles_nothing()
     let merchants: Vec<String> = (0..8).map(|_| server.merchant()).collect();
     let done = AtomicBool::new(false);
     let paid = thread::scope(|scope| {
-        let payers: Vec<_> =
-            (0..2).map(|_| scope.spawn(|| pay(&server, &merchants, &done))).collect();
+        let payers: Vec<_> = (0..2).map(|_| scope.spawn(|| pay(&server, &merchants, &done))).collect();
         for kill in 0..KILLS {
             let other = server.beside("relay,consumers");
             // Killed at a different moment each time: while it joins, recovers, or is in full flight.
             let published = kafka_positions(&server);
             let wanted = published + i64::from(kill % 7) * 20;
-            let patience = std::time::Instant::now() + std::time::Duration::from_millis(u64::from(kill % 11) * 60);
+            let patience =
+                std::time::Instant::now() + std::time::Duration::from_millis(u64::from(kill % 11) * 60);
             while kafka_positions(&server) < wanted && std::time::Instant::now() < patience {
                 thread::yield_now();
             }
@@ -282,10 +295,7 @@ fn a_log_that_has_lost_published_events_is_not_published() {
 #[test]
 fn an_event_that_is_too_large_is_published_as_a_claim_check() {
     let kafka = Kafka::new();
-    let server = kafka.server(
-        Kind::Postgres,
-        &[("Kafka__MessageBytesMax", "1000"), ("FINTECH_PROBE", "1")],
-    );
+    let server = kafka.server(Kind::Postgres, &[("Kafka__MessageBytesMax", "1000"), ("FINTECH_PROBE", "1")]);
     server.alter("create table probe (event_id text, stream bigint, lane bigint, position bigint)");
     let merchant = server.merchant();
     let path = format!("/api/merchants/{merchant}/payments");
@@ -321,7 +331,10 @@ fn an_open_transaction_of_somebody_else_makes_no_doubles() {
     stranger.begin_transaction().unwrap();
     let topic = kafka.topic("payment-events");
     for partition in 0..LANES {
-        stranger.send(BaseRecord::to(&topic).partition(partition).key("k").payload("v")).map_err(|e| e.0).unwrap();
+        stranger
+            .send(BaseRecord::to(&topic).partition(partition).key("k").payload("v"))
+            .map_err(|e| e.0)
+            .unwrap();
     }
     stranger.flush(second * 20).unwrap();
     for _ in 0..3 {

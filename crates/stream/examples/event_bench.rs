@@ -63,7 +63,7 @@ async fn main() -> Result<(), Failure> {
 async fn open(database: &str) -> Result<Store, Failure> {
     let settings = store::Settings {
         location: Location::Postgres(database.to_owned()),
-        lanes: None,
+        lanes: std::env::var("LANES").ok().and_then(|lanes| lanes.parse().ok()),
         writers: 2,
         readers: 4,
         queue_commands_max: 10_000,
@@ -82,7 +82,7 @@ fn now() -> Timestamp {
 fn kafka(servers: &str) -> kafka::Settings {
     kafka::Settings {
         bootstrap_servers: servers.to_owned(),
-        prefix: "bench.".to_owned(),
+        prefix: std::env::var("Kafka__Prefix").unwrap_or_else(|_| "bench.".to_owned()),
         group_id: "fintechplatform-api".to_owned(),
         session_timeout: Duration::from_secs(45),
         compression: "snappy".to_owned(),
@@ -115,7 +115,10 @@ fn payments(merchant: MerchantId, count: usize, number: usize) -> Result<Request
         description: Some("A payment for something nice".to_owned()),
     };
     let action = Action::CreatePayments(vec![new; count]);
-    Ok(Request { command: Command { id: CommandId(Uuid::now_v7()), merchant_id: merchant, action }, claim: None })
+    Ok(Request {
+        command: Command { id: CommandId(Uuid::now_v7()), merchant_id: merchant, action },
+        claim: None,
+    })
 }
 
 async fn fill(store: &Store, events: usize) -> Result<(), Failure> {
@@ -292,7 +295,13 @@ async fn latency(store: Store, servers: &str, rate: u64, seconds: u64) -> Result
     let (stop, stopping) = watch::channel(false);
     let mut running = tokio::task::JoinSet::new();
     let relay_settings = relay::Settings { lease: Duration::from_secs(1), batch_events_max: 2000 };
-    running.spawn(relay::run(store.clone(), kafka(servers), relay_settings, HashMap::new().into_iter().collect(), stopping.clone()));
+    running.spawn(relay::run(
+        store.clone(),
+        kafka(servers),
+        relay_settings,
+        HashMap::new().into_iter().collect(),
+        stopping.clone(),
+    ));
     running.spawn(kafka::group::run(
         store.clone(),
         kafka(servers),
@@ -305,7 +314,8 @@ async fn latency(store: Store, servers: &str, rate: u64, seconds: u64) -> Result
     let committed: Committed = Arc::default();
     let micros: Arc<Mutex<Vec<u64>>> = Arc::default();
     let is_measuring = Arc::new(AtomicU64::new(1));
-    let watching = tokio::spawn(watch_positions(store.clone(), committed.clone(), micros.clone(), is_measuring.clone()));
+    let watching =
+        tokio::spawn(watch_positions(store.clone(), committed.clone(), micros.clone(), is_measuring.clone()));
     let mut sent = tokio::task::JoinSet::new();
     let begun = tokio::time::Instant::now();
     for number in 0..rate * seconds {
@@ -322,7 +332,10 @@ async fn latency(store: Store, servers: &str, rate: u64, seconds: u64) -> Result
             if let (Ok(answer), true) = (answer, counts)
                 && let Outcome::Payments(payments) = answer.outcome
             {
-                committed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((payments[0].id.0, at));
+                committed
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .push((payments[0].id.0, at));
             }
         });
     }
@@ -340,7 +353,11 @@ async fn latency(store: Store, servers: &str, rate: u64, seconds: u64) -> Result
     };
     println!(
         "commit to stored effect at {rate}/s: {} payments, p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, max {:.1} ms",
-        micros.len(), at(0.5), at(0.9), at(0.99), at(1.0)
+        micros.len(),
+        at(0.5),
+        at(0.9),
+        at(0.99),
+        at(1.0)
     );
     Ok(())
 }

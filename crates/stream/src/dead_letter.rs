@@ -139,7 +139,9 @@ pub async fn park_foreign(
     let headers: Vec<(&str, Option<String>)> = message
         .headers
         .iter()
-        .map(|(name, value)| (name.as_str(), value.as_deref().map(|v| String::from_utf8_lossy(v).into_owned())))
+        .map(|(name, value)| {
+            (name.as_str(), value.as_deref().map(|v| String::from_utf8_lossy(v).into_owned()))
+        })
         .collect();
     let letter = Letter {
         consumer,
@@ -211,7 +213,8 @@ pub async fn blocked(
     consumer: &str,
     events: &[LogEvent],
 ) -> Result<HashSet<Uuid>, ReadError> {
-    let any = "select 1 from dead_letters where consumer = $1 and state = 1 and subject_id is not null limit 1";
+    let any =
+        "select 1 from dead_letters where consumer = $1 and state = 1 and subject_id is not null limit 1";
     if events.is_empty() || transaction.query(any, vec![consumer.into()]).await?.is_empty() {
         return Ok(HashSet::new());
     }

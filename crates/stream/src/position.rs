@@ -100,9 +100,7 @@ pub async fn hold(
     let sql = "select position, kafka_offset from consumer_positions \
          where consumer = $1 and stream = $2 and lane = $3";
     let rows = transaction.query(sql, params()).await?;
-    rows.first()
-        .map(|row| Ok(Mark { position: row.int(0)?, kafka_offset: row.opt_int(1)? }))
-        .transpose()
+    rows.first().map(|row| Ok(Mark { position: row.int(0)?, kafka_offset: row.opt_int(1)? })).transpose()
 }
 
 /// Stream and lane from two columns.

@@ -132,7 +132,8 @@ pub async fn redrive(
 ) -> Result<Redriven, ReadError> {
     let mut redriven = Redriven { handled: 0, failed: None };
     let Some(subject) = letter.subject_id else {
-        redriven.failed = Some("a message that is not of this log cannot be redriven, only discarded".to_owned());
+        redriven.failed =
+            Some("a message that is not of this log cannot be redriven, only discarded".to_owned());
         return Ok(redriven);
     };
     loop {
@@ -187,7 +188,8 @@ async fn redrive_next(
         return Ok(Next::Failed(id, error.to_string()));
     }
     end(transaction.as_mut(), id, State::Redriven, now).await?;
-    let detail = json!({"consumer": consumer.name(), "subject": subject, "position": position, "outcome": "handled"});
+    let detail =
+        json!({"consumer": consumer.name(), "subject": subject, "position": position, "outcome": "handled"});
     audit::write(transaction.as_mut(), actor, "dead-letter.redrive", &id.to_string(), &detail, now).await?;
     transaction.commit().await?;
     Ok(Next::Handled)
@@ -215,7 +217,8 @@ pub async fn discard(store: &Store, letter: &Letter, actor: &Actor) -> Result<bo
         "consumer": letter.consumer, "eventId": letter.event_id, "subject": letter.subject_id,
         "kind": letter.kind.name(), "reason": letter.reason,
     });
-    audit::write(transaction.as_mut(), actor, "dead-letter.discard", &letter.id.to_string(), &detail, now).await?;
+    audit::write(transaction.as_mut(), actor, "dead-letter.discard", &letter.id.to_string(), &detail, now)
+        .await?;
     transaction.commit().await?;
     Ok(true)
 }

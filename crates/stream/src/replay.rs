@@ -163,7 +163,8 @@ async fn rebuild(
     let of = until.iter().map(|(_, until)| until).sum();
     let mut done = Progress { events: 0, of };
     runtime::catch_up(store.clone(), consumer.clone(), settings, |positions| {
-        let come = |place: &Place, until: i64| positions.get(place).map_or(0, |mark| mark.position.min(until));
+        let come =
+            |place: &Place, until: i64| positions.get(place).map_or(0, |mark| mark.position.min(until));
         done.events = until.iter().map(|(place, until)| come(place, *until)).sum();
         progress(done);
     })
@@ -225,7 +226,8 @@ async fn before(store: &Store, (stream, lane): Place, time: Timestamp, head: i64
 }
 
 async fn insert(transaction: &mut dyn Transaction, consumer: &str, part: Part) -> Result<(), ReadError> {
-    let sql = "insert into replays (consumer, stream, lane, position, until_position) values ($1, $2, $3, $4, $5)";
+    let sql =
+        "insert into replays (consumer, stream, lane, position, until_position) values ($1, $2, $3, $4, $5)";
     let (stream, lane) = part.place;
     let params = vec![
         consumer.into(),
@@ -244,8 +246,7 @@ async fn move_part(
     position: i64,
 ) -> Result<(), ReadError> {
     let sql = "update replays set position = $4 where consumer = $1 and stream = $2 and lane = $3";
-    let params =
-        vec![consumer.into(), stream.number().into(), i64::from(lane.0).into(), position.into()];
+    let params = vec![consumer.into(), stream.number().into(), i64::from(lane.0).into(), position.into()];
     transaction.execute(sql, params).await.map(|_| ())
 }
 

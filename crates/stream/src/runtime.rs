@@ -167,7 +167,11 @@ impl Runtime {
 }
 
 /// The events are those of the spans, each of them, one behind the other.
-pub(crate) fn check_dense(consumer: &'static str, spans: &[Span], events: &[LogEvent]) -> Result<(), Trouble> {
+pub(crate) fn check_dense(
+    consumer: &'static str,
+    spans: &[Span],
+    events: &[LogEvent],
+) -> Result<(), Trouble> {
     let mut found = events.iter().peekable();
     for Span { stream, lane, behind, until } in spans {
         for expected in behind + 1..=*until {

@@ -130,7 +130,14 @@ impl Kafka {
     }
 
     /// Sends a record by hand, as somebody might.
-    pub fn produce(&self, name: &str, partition: i32, key: &str, value: Option<&[u8]>, headers: &[(&str, &str)]) {
+    pub fn produce(
+        &self,
+        name: &str,
+        partition: i32,
+        key: &str,
+        value: Option<&[u8]>,
+        headers: &[(&str, &str)],
+    ) {
         let producer: BaseProducer = self.client().create().unwrap();
         let topic = self.topic(name);
         let mut owned = OwnedHeaders::new();
@@ -175,7 +182,10 @@ impl Kafka {
         lag
     }
 
-    pub fn admin<T>(&self, work: impl AsyncFnOnce(&AdminClient<DefaultClientContext>, &AdminOptions) -> T) -> T {
+    pub fn admin<T>(
+        &self,
+        work: impl AsyncFnOnce(&AdminClient<DefaultClientContext>, &AdminOptions) -> T,
+    ) -> T {
         let client: AdminClient<DefaultClientContext> = self.client().create().unwrap();
         let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -40,10 +40,9 @@ fn row(consumer: &str, events: impl Display, seconds: impl Display, dead_letters
 }
 
 async fn partitions(settings: &Settings) -> anyhow::Result<()> {
-    let kafka = settings
-        .kafka
-        .as_ref()
-        .context("Kafka:BootstrapServers is not set: consumers read the log itself, and have no partitions")?;
+    let kafka = settings.kafka.as_ref().context(
+        "Kafka:BootstrapServers is not set: consumers read the log itself, and have no partitions",
+    )?;
     let db = store::open_reads(&settings.store.location, 1)?;
     let lanes = u16::try_from(store::log::heads(db.as_ref()).await?.len())?;
     output::line(format_args!(
@@ -52,7 +51,8 @@ async fn partitions(settings: &Settings) -> anyhow::Result<()> {
     ));
     for consumer in consumers::all() {
         let found =
-            stream::kafka::lag::partitions(kafka, consumer.as_ref(), db.as_ref(), lanes, database::now()).await?;
+            stream::kafka::lag::partitions(kafka, consumer.as_ref(), db.as_ref(), lanes, database::now())
+                .await?;
         for partition in found {
             let committed = partition.committed.map_or_else(|| "-".to_owned(), |offset| offset.to_string());
             output::line(format_args!(

@@ -95,7 +95,9 @@ async fn list(which: Which, state: StateWanted, limit: usize, settings: &Setting
     let db = store::open_reads(&settings.store.location, 1)?;
     let selection =
         Selection { consumer: which.consumer, reason: which.reason, state, ..Selection::default() };
-    output::line("ID                                    CREATED                      CONSUMER         KIND    STATE      EVENT                 SUBJECT                               REASON");
+    output::line(
+        "ID                                    CREATED                      CONSUMER         KIND    STATE      EVENT                 SUBJECT                               REASON",
+    );
     for letter in redrive::select(db.as_ref(), &selection, limit).await? {
         let subject = letter.subject_id.map_or_else(|| "-".to_owned(), |id| id.to_string());
         let line = format!(
@@ -126,7 +128,8 @@ async fn show(id: Uuid, settings: &Settings) -> anyhow::Result<()> {
 }
 
 fn describe(letter: &Letter) -> serde_json::Value {
-    let text = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let text =
+        |bytes: &Option<Vec<u8>>| bytes.as_deref().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     let headers = letter.headers.as_deref().and_then(|headers| serde_json::from_str(headers).ok());
     let headers: Option<serde_json::Value> = headers;
     json!({
@@ -224,15 +227,14 @@ async fn discard(change: Change, settings: &Settings) -> anyhow::Result<()> {
     store.close().await;
     output::line(format_args!("{discarded} discarded"));
     if waiting > 0 {
-        output::line("Later events of the same payments may be parked: see `fintech dead-letters list`, and redrive them.");
+        output::line(
+            "Later events of the same payments may be parked: see `fintech dead-letters list`, and redrive them.",
+        );
     }
     Ok(())
 }
 
-pub fn find<'a>(
-    consumers: &'a [Arc<dyn Consumer>],
-    name: &str,
-) -> anyhow::Result<&'a Arc<dyn Consumer>> {
+pub fn find<'a>(consumers: &'a [Arc<dyn Consumer>], name: &str) -> anyhow::Result<&'a Arc<dyn Consumer>> {
     consumers.iter().find(|consumer| consumer.name() == name).with_context(|| {
         let known: Vec<&str> = consumers.iter().map(|consumer| consumer.name()).collect();
         format!("there is no consumer {name}; there are {}", known.join(", "))

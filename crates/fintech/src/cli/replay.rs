@@ -59,7 +59,10 @@ pub async fn run(options: Replay, settings: Settings) -> anyhow::Result<()> {
     bar.finish_and_clear();
     store.close().await;
     let done = done.with_context(|| {
-        format!("the replay of {} did not come to its end; the same command goes on where it was", options.consumer)
+        format!(
+            "the replay of {} did not come to its end; the same command goes on where it was",
+            options.consumer
+        )
     })?;
     output::line(format_args!("{} has handled {} events again", options.consumer, done.events));
     Ok(())

@@ -73,7 +73,8 @@ fn security(layers: &Layers) -> anyhow::Result<Vec<(&'static str, String)>> {
             _ => "PLAIN",
         };
         security.push(("sasl.mechanism", mechanism.to_owned()));
-        for (key, name) in [("Kafka:SaslUsername", "sasl.username"), ("Kafka:SaslPassword", "sasl.password")] {
+        for (key, name) in [("Kafka:SaslUsername", "sasl.username"), ("Kafka:SaslPassword", "sasl.password")]
+        {
             let Some(value) = layers.optional_text(key) else {
                 bail!("Kafka:SecurityProtocol asks for SASL, and {key} is not set");
             };

@@ -153,9 +153,9 @@ impl Kind {
             }
             Self::Choice(words) => format!("one of {}", words.join(", ")),
             Self::Words(words) => format!("some of {}, with commas between them", words.join(", ")),
-            Self::KafkaName { .. } => format!(
-                "at most {KAFKA_NAME_CHARS_MAX} letters, digits, dots, underscores and hyphens"
-            ),
+            Self::KafkaName { .. } => {
+                format!("at most {KAFKA_NAME_CHARS_MAX} letters, digits, dots, underscores and hyphens")
+            }
             Self::Key => {
                 "32 bytes in base64, such as the output of `head -c 32 /dev/urandom | base64`".to_owned()
             }

@@ -7,8 +7,8 @@ mod database;
 mod kafka;
 mod kind;
 mod layers;
-mod sources;
 mod roles;
+mod sources;
 mod table;
 
 use std::{net::SocketAddr, time::Duration};

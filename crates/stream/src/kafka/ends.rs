@@ -197,7 +197,9 @@ impl Reader {
             };
             ends.insert((stream, Lane(lane)), end);
             match note {
-                Some(note) if (low..high).contains(&note.offset) => starts.push((partition, note.offset, high)),
+                Some(note) if (low..high).contains(&note.offset) => {
+                    starts.push((partition, note.offset, high))
+                }
                 _ if low < high => from_low.push((partition, low, high)),
                 _ => {}
             }

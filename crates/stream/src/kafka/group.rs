@@ -112,7 +112,9 @@ fn run_blocking(
                     slot.places.clear();
                 }
             }
-            Err(error) => tracing::error!(group = kafka.group(group), %error, "the group could not be joined"),
+            Err(error) => {
+                tracing::error!(group = kafka.group(group), %error, "the group could not be joined")
+            }
         }
         if !*stopping.borrow() {
             thread::sleep(REJOIN_PAUSE);
@@ -290,8 +292,7 @@ struct Come {
 fn read(member: &Member, message: &BorrowedMessage<'_>) -> Option<(Place, Item)> {
     let stream = member.stream(message.topic())?;
     let place = (stream, Lane(u16::try_from(message.partition()).ok()?));
-    let incoming =
-        record::decode(stream, place.1, message.key(), message.payload(), message.headers());
+    let incoming = record::decode(stream, place.1, message.key(), message.payload(), message.headers());
     let content = match incoming {
         Incoming::Event(event) => Content::Event(event),
         Incoming::Claim(event) => Content::Claim(event),
@@ -366,9 +367,10 @@ impl Slot {
             return until.saturating_duration_since(now);
         }
         let retry = self.engine.next_retry().unwrap_or(POLL_MAX);
-        let has_work = self.places.iter().any(|(place, pending)| {
-            !pending.items.is_empty() && self.engine.failing_at(*place).is_none()
-        });
+        let has_work = self
+            .places
+            .iter()
+            .any(|(place, pending)| !pending.items.is_empty() && self.engine.failing_at(*place).is_none());
         if has_work { Duration::ZERO } else { retry }
     }
 
@@ -447,10 +449,8 @@ impl Slot {
             let event = log::behind(self.engine.store().reads(), place.0, place.1, mark.position, 1).await?;
             let Some(event) = event.into_iter().next() else { continue };
             let item = self.places.get(&place).and_then(|pending| pending.offset_of(failing));
-            let to = Mark {
-                position: failing,
-                kafka_offset: item.map(|offset| offset + 1).or(mark.kafka_offset),
-            };
+            let to =
+                Mark { position: failing, kafka_offset: item.map(|offset| offset + 1).or(mark.kafka_offset) };
             let batch = Batch { events: vec![event.clone()], foreign: Vec::new(), to: [(place, to)].into() };
             if self.engine.retry(event, to).await? == Handled::Done {
                 self.done(&batch);
@@ -516,7 +516,8 @@ impl Reader<'_> {
                 break;
             }
             let event = if is_claim { self.from_log(next).await? } else { event.clone() };
-            let follows = last.is_none_or(|(position, hash)| position + 1 != next || event.seal(&hash) == event.hash);
+            let follows =
+                last.is_none_or(|(position, hash)| position + 1 != next || event.seal(&hash) == event.hash);
             if !follows {
                 self.set_aside(forged(item, &event), batch);
                 continue;
@@ -532,8 +533,12 @@ impl Reader<'_> {
 
     fn set_aside(&mut self, message: Foreign, batch: &mut Batch) {
         tracing::error!(
-            consumer = self.name, stream = self.place.0.name(), lane = self.place.1.0, offset = message.offset,
-            reason = message.reason, "a message that is not of this log is set aside"
+            consumer = self.name,
+            stream = self.place.0.name(),
+            lane = self.place.1.0,
+            offset = message.offset,
+            reason = message.reason,
+            "a message that is not of this log is set aside"
         );
         self.to.kafka_offset = Some(message.offset + 1);
         batch.foreign.push(message);
@@ -553,7 +558,11 @@ impl Reader<'_> {
             return Ok(None);
         }
         tracing::warn!(
-            consumer = self.name, stream = self.place.0.name(), lane = self.place.1.0, from = behind + 1, until,
+            consumer = self.name,
+            stream = self.place.0.name(),
+            lane = self.place.1.0,
+            from = behind + 1,
+            until,
             "the topic does not hold the events that come next; they are read from the log"
         );
         let span = Span { stream: self.place.0, lane: self.place.1, behind, until };
@@ -593,7 +602,10 @@ fn forged(item: &Item, event: &LogEvent) -> Foreign {
         key: Some(event.merchant_id.to_string().into_bytes()),
         payload: Some(event.payload.clone().into_bytes()),
         headers: vec![("event-type".to_owned(), Some(event.event_type.clone().into_bytes()))],
-        reason: format!("its hash does not follow that of position {}, so it is not of this log", event.position - 1),
+        reason: format!(
+            "its hash does not follow that of position {}, so it is not of this log",
+            event.position - 1
+        ),
     }
 }
 
@@ -634,7 +646,9 @@ impl Watchdog {
                 // What waits in memory has been read: the client does its work.
                 if behind && pending.items.is_empty() && slot.engine.failing_at(*place).is_none() {
                     let before = self.standing.get(&(consumer, *place));
-                    let since = before.filter(|(at, _)| *at == position).map_or_else(Instant::now, |(_, since)| *since);
+                    let since = before
+                        .filter(|(at, _)| *at == position)
+                        .map_or_else(Instant::now, |(_, since)| *since);
                     standing.insert((consumer, *place), (position, since));
                 }
             }

@@ -300,7 +300,10 @@ impl Rebalances {
                 None
             }
             Err(_) => {
-                tracing::warn!(group = self.group, "the database does not answer; the group's offsets must do");
+                tracing::warn!(
+                    group = self.group,
+                    "the database does not answer; the group's offsets must do"
+                );
                 None
             }
         }
@@ -314,7 +317,9 @@ impl Rebalances {
                     Some(offset) => Offset::Offset(offset),
                     None => Offset::Beginning,
                 };
-                let Some((topic, _)) = self.topics.iter().find(|(_, stream)| *stream == place.0) else { continue };
+                let Some((topic, _)) = self.topics.iter().find(|(_, stream)| *stream == place.0) else {
+                    continue;
+                };
                 if let Some(mut element) = partitions.find_partition(topic, i32::from(place.1.0)) {
                     drop(element.set_offset(offset));
                 }
@@ -400,7 +405,9 @@ impl ConsumerContext for Rebalances {
                 }
             }
             // What was not committed differs from what was handled, and is committed with the next ones.
-            Err(error) => tracing::warn!(group = self.group, %error, "offsets were not committed; it is tried again"),
+            Err(error) => {
+                tracing::warn!(group = self.group, %error, "offsets were not committed; it is tried again")
+            }
         }
     }
 }

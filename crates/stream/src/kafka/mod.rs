@@ -87,6 +87,7 @@ impl Settings {
             .set("bootstrap.servers", &self.bootstrap_servers)
             .set("client.id", "fintech")
             .set("socket.keepalive.enable", "true")
+            .set("socket.nagle.disable", "true")
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "2000")
             // What a client says about itself at its end, and about lost connections, we say ourselves.
@@ -117,8 +118,8 @@ impl Settings {
             .set("compression.codec", &self.compression)
             // The relay names the partition itself; whoever else uses this client's defaults gets Java's placement.
             .set("partitioner", "murmur2_random")
-            // A batch is handed over whole and then waited for: there is nothing to linger for but the next record.
-            .set("linger.ms", "1")
+            // A batch is handed over whole and then waited for: there is nothing to linger for.
+            .set("linger.ms", "0")
             .set("batch.num.messages", "10000")
             .set("batch.size", BATCH_BYTES_MAX.min(self.message_bytes_max).to_string())
             .set("message.max.bytes", (self.message_bytes_max + RECORD_OVERHEAD_BYTES).to_string())

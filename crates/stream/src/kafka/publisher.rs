@@ -1,7 +1,8 @@
 //! The relay's producer: one Kafka transaction for each batch, on a thread of its own.
 //!
-//! The thread polls in steps of a millisecond until nothing is in flight, and commits then: `flush`, and a
-//! producer that polls by itself, wait a tenth of a second in front of every commit. After any error the
+//! The thread looks at the delivery reports until nothing is in flight, and commits then: `flush`, and a producer
+//! that polls by itself, wait a tenth of a second in front of every commit. It sleeps by itself between two looks:
+//! `poll` with a wait of less than two milliseconds spins until that is over. After any error the
 //! producer is of no more use: whoever owns it makes a new one and looks at what was really published.
 
 use std::{
@@ -29,7 +30,8 @@ use super::{
 const ACKS_TIMEOUT: Duration = Duration::from_secs(30);
 const INIT_TIMEOUT: Duration = Duration::from_secs(30);
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
-const POLL_STEP: Duration = Duration::from_millis(1);
+/// Between two looks at the delivery reports.
+const POLL_PAUSE: Duration = Duration::from_micros(300);
 /// Delivery reports are taken in after so many records.
 const SENDS_BETWEEN_POLLS: usize = 1000;
 /// What waits for the thread; more is not taken.
@@ -213,7 +215,7 @@ impl Open {
             let index = self.index(place);
             send(producer, names.of(record.topic), record, index)?;
             if number % SENDS_BETWEEN_POLLS == SENDS_BETWEEN_POLLS - 1 {
-                producer.poll(Duration::ZERO);
+                take_reports(producer);
             }
         }
         #[cfg(debug_assertions)]
@@ -240,8 +242,8 @@ impl Open {
         }
         let deliveries = producer.context();
         let handed_over = Instant::now();
-        while producer.in_flight_count() > 0 {
-            producer.poll(POLL_STEP);
+        while !take_reports(producer) {
+            thread::sleep(POLL_PAUSE);
             if let Some(error) = deliveries.failure() {
                 return Err(error);
             }
@@ -272,6 +274,18 @@ impl Open {
     }
 }
 
+/// Takes in the delivery reports that are there; gives whether nothing is in flight any more.
+fn take_reports(producer: &BaseProducer<Deliveries>) -> bool {
+    loop {
+        let before = producer.in_flight_count();
+        producer.poll(Duration::ZERO);
+        let now = producer.in_flight_count();
+        if now == 0 || now == before {
+            return now == 0;
+        }
+    }
+}
+
 fn send(
     producer: &BaseProducer<Deliveries>,
     topic: &str,
@@ -291,7 +305,8 @@ fn send(
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), rejected))
                 if Instant::now() < deadline =>
             {
-                producer.poll(POLL_STEP);
+                take_reports(producer);
+                thread::sleep(POLL_PAUSE);
                 record = rejected;
             }
             Err((error, _)) => return Err(failure(error)),
@@ -322,7 +337,9 @@ fn failure(error: KafkaError) -> PublishError {
 fn classify(code: Option<RDKafkaErrorCode>, text: String) -> PublishError {
     match code {
         Some(
-            RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::InvalidProducerEpoch,
+            RDKafkaErrorCode::Fenced
+            | RDKafkaErrorCode::ProducerFenced
+            | RDKafkaErrorCode::InvalidProducerEpoch,
         ) => PublishError::Fenced(text),
         Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => {
             PublishError::TooLarge(text)

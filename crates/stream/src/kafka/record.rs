@@ -122,7 +122,10 @@ fn headers(event: &LogEvent) -> OwnedHeaders {
         header(header::CE_TIME, &occurred_at),
         header(header::CE_SUBJECT, &event.subject_id.to_string()),
         // All events of a command are one trace; each of them is a span of it.
-        header(header::TRACEPARENT, &format!("00-{command}-{}-00", &event.event_id.0.simple().to_string()[16..])),
+        header(
+            header::TRACEPARENT,
+            &format!("00-{command}-{}-00", &event.event_id.0.simple().to_string()[16..]),
+        ),
     ] {
         headers = headers.insert(header);
     }

@@ -47,9 +47,8 @@ pub async fn ensure(settings: &Settings, lanes: u16) -> Result<Checked, TopicErr
     let client: AdminClient<Context> = config.create_with_context(Context).map_err(unavailable)?;
     let mut names: Vec<String> = Stream::ALL.iter().map(|stream| settings.topic(*stream)).collect();
     names.push(settings.dead_letter_topic());
-    let options = AdminOptions::new()
-        .request_timeout(Some(REQUEST_TIMEOUT))
-        .operation_timeout(Some(REQUEST_TIMEOUT));
+    let options =
+        AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT));
 
     let (client, metadata) = blocking(client, move |client| {
         client.inner().fetch_metadata(None, REQUEST_TIMEOUT).map(|metadata| {
@@ -76,7 +75,10 @@ pub async fn ensure(settings: &Settings, lanes: u16) -> Result<Checked, TopicErr
         make(&client, settings, lanes, brokers, &checked.made, &options).await?;
     }
     let described = client
-        .describe_configs(names.iter().map(|name| ResourceSpecifier::Topic(name)).collect::<Vec<_>>().iter(), &options)
+        .describe_configs(
+            names.iter().map(|name| ResourceSpecifier::Topic(name)).collect::<Vec<_>>().iter(),
+            &options,
+        )
         .await
         .map_err(unavailable)?;
     for (name, config) in names.iter().zip(described) {

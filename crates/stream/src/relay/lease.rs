@@ -147,9 +147,7 @@ impl Lease {
     async fn find(&self) -> Result<Found, ReadError> {
         let sql = "select holder, epoch, beat from relay_lease where name = 'relay'";
         let rows = self.store.reads().query(sql, Vec::new()).await?;
-        let found = |row: &Row| {
-            Ok(Found { holder: row.opt_uuid(0)?, epoch: row.int(1)?, beat: row.int(2)? })
-        };
+        let found = |row: &Row| Ok(Found { holder: row.opt_uuid(0)?, epoch: row.int(1)?, beat: row.int(2)? });
         rows.first()
             .map(found)
             .transpose()?
@@ -165,8 +163,7 @@ impl Lease {
         let mut transaction = self.store.begin().await?;
         let sql = "update relay_lease set holder = $1, epoch = $2, beat = $3 \
              where name = 'relay' and epoch = $4 and beat = $5";
-        let params =
-            vec![holder.into(), epoch.into(), beat.into(), from_epoch.into(), from_beat.into()];
+        let params = vec![holder.into(), epoch.into(), beat.into(), from_epoch.into(), from_beat.into()];
         let written = transaction.execute(sql, params).await?;
         transaction.commit().await?;
         Ok(written == 1)

@@ -152,7 +152,9 @@ pub async fn catch_up(
     let mut relay = Relay { store, kafka, settings, groups, standing, published };
     while relay.epoch().is_none() {
         if Instant::now() > patience {
-            return Err("a running relay holds the lease: it fills topics that are empty by itself".to_owned());
+            return Err(
+                "a running relay holds the lease: it fills topics that are empty by itself".to_owned()
+            );
         }
         drop(tokio::time::timeout(BACKOFF_MIN, relay.standing.changed()).await);
     }
@@ -202,10 +204,11 @@ struct Sent {
 struct Gather(Duration);
 
 impl Gather {
-    const MIN: Duration = Duration::from_millis(2);
+    const MIN: Duration = Duration::from_millis(1);
     const MAX: Duration = Duration::from_millis(10);
-    const SENT_AWAY: Duration = Duration::from_millis(18);
-    const STEP: Duration = Duration::from_micros(250);
+    const SENT_AWAY: Duration = Duration::from_millis(20);
+    const STEP_UP: Duration = Duration::from_millis(1);
+    const STEP_DOWN: Duration = Duration::from_micros(100);
     /// The acknowledgements of larger transactions take long by themselves.
     const EVENTS_MAX: u64 = 500;
 
@@ -213,7 +216,11 @@ impl Gather {
         if sent.events > Self::EVENTS_MAX {
             return;
         }
-        self.0 = if acks_took > Self::SENT_AWAY { self.0 * 2 } else { self.0.saturating_sub(Self::STEP) };
+        self.0 = if acks_took > Self::SENT_AWAY {
+            self.0 + Self::STEP_UP
+        } else {
+            self.0.saturating_sub(Self::STEP_DOWN)
+        };
         self.0 = self.0.clamp(Self::MIN, Self::MAX);
     }
 }
@@ -261,7 +268,8 @@ impl Relay {
             if letters_at.is_none_or(|at| at.elapsed() > DEAD_LETTERS_INTERVAL) {
                 letters_at = Some(Instant::now());
                 letters =
-                    dead_letters::unpublished(self.store.reads(), &self.groups, kafka.message_bytes_max).await?;
+                    dead_letters::unpublished(self.store.reads(), &self.groups, kafka.message_bytes_max)
+                        .await?;
             }
             if noted_at.elapsed() > NOTE_INTERVAL && !progress.is_noted {
                 self.note(&mut progress, epoch).await?;
@@ -301,12 +309,8 @@ impl Relay {
         // Read after the topics, so that no topic is ahead of a log that merely went on.
         let heads: BTreeMap<Lane, LaneHead> =
             log::heads(db).await?.into_iter().map(|head| (head.lane, head)).collect();
-        let mut progress = Progress {
-            read: BTreeMap::new(),
-            ends: Ends::new(),
-            offsets: BTreeMap::new(),
-            is_noted: true,
-        };
+        let mut progress =
+            Progress { read: BTreeMap::new(), ends: Ends::new(), offsets: BTreeMap::new(), is_noted: true };
         for (place, end) in found {
             let note = noted.get(&place);
             let position = self.check(place, end, note, &heads).await?;
@@ -351,7 +355,10 @@ impl Relay {
                 }
                 if let Some(note) = note.filter(|note| note.position > last.position) {
                     tracing::warn!(
-                        stream = stream.name(), lane = lane.0, noted = note.position, found = last.position,
+                        stream = stream.name(),
+                        lane = lane.0,
+                        noted = note.position,
+                        found = last.position,
                         "the topic holds less than was published; the rest is published again"
                     );
                 }
@@ -361,7 +368,9 @@ impl Relay {
             End::Empty => Ok(0),
             End::MadeAnew => {
                 tracing::warn!(
-                    stream = stream.name(), lane = lane.0, events = head,
+                    stream = stream.name(),
+                    lane = lane.0,
+                    events = head,
                     "the topic was made anew; it is filled again from the log's beginning"
                 );
                 Ok(0)
