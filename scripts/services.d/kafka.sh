@@ -145,7 +145,9 @@ kafka_port() { cut -d' ' -f1 "$kafka_folder/$1/ports"; }
 kafka_wait() {
   local node=$1
   for _ in $(seq 600); do
-    kafka_node_runs "$node" || fail "Kafka node $node ended: $(tail -n 5 "$kafka_folder/$node/log")"
+    # Not by its command line, which it has only when Java has taken the place of the shell.
+    kill -0 "$(cat "$kafka_folder/$node/pid")" 2>/dev/null ||
+      fail "Kafka node $node ended: $(tail -n 5 "$kafka_folder/$node/log")"
     if ! is_free "$(kafka_port "$node")"; then return; fi
     sleep 0.1
   done

@@ -18,7 +18,7 @@ use crate::support::{
 
 /// Pays until it is told to stop; gives how many payments were acknowledged. A server that is gone for a moment is
 /// asked again.
-fn pay(client: &Client, merchants: &[String], until: &AtomicBool) -> usize {
+pub fn pay(client: &Client, merchants: &[String], until: &AtomicBool) -> usize {
     let mut paid = 0;
     for merchant in merchants.iter().cycle() {
         if until.load(Ordering::Acquire) {
@@ -197,6 +197,25 @@ fn a_relay_that_wakes_after_another_took_over_is_fenced() {
     }
     api.stop();
     kafka.hold_the_log(&server);
+}
+
+/// Processes learn of each other's commits by notifications, and do without them: failure mode 15.
+#[test]
+fn a_relay_in_another_process_learns_of_commits_with_and_without_hints() {
+    let kafka = Kafka::new();
+    let server = kafka.server(Kind::Postgres, &[("Server__Roles", "api")]);
+    let relay = server.beside("relay");
+    let merchant = server.merchant();
+    server.completed_payment(&merchant, 100);
+    kafka.hold_the_log(&server);
+    // Every listening connection is cut off; what is committed before they are back is found by looking.
+    server.alter(
+        "select pg_terminate_backend(pid) from pg_stat_activity \
+         where datname = current_database() and application_name = 'fintech hints'",
+    );
+    server.completed_payment(&merchant, 100);
+    kafka.hold_the_log(&server);
+    assert!(relay.log().contains("publishes the log now"));
 }
 
 /// Failure mode 39: events would lie in other partitions than their keys say.

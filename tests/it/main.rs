@@ -14,6 +14,7 @@ mod e2e_seed_session;
 mod event_log;
 mod faults;
 mod idempotency;
+mod kafka_cluster;
 mod kafka_consumers;
 mod kafka_relay;
 mod limits;

@@ -20,4 +20,4 @@ mod sqlite;
 mod store;
 mod writer;
 
-pub use store::{Clock, Location, Settings, Store, migrate, open_reads};
+pub use store::{Clock, Commits, Location, Settings, Store, migrate, open_reads};

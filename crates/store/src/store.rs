@@ -18,7 +18,7 @@ use crate::{
     batch::Reply,
     error::{OpenError, ReadError, SubmitError},
     log,
-    postgres::{PostgresConnect, PostgresEffects, PostgresReads},
+    postgres::{hints, PostgresConnect, PostgresEffects, PostgresReads},
     request::{Answer, Request},
     sealing::Sealer,
     sql::{Reads, Transaction},
@@ -50,6 +50,17 @@ pub struct Settings {
     pub idempotency_retention: Duration,
     /// Seals bank details at rest.
     pub sealing_key: [u8; 32],
+    /// Whether other processes on the same database are told of commits.
+    pub hints: bool,
+}
+
+/// Counts commits, so that a change of it wakes whoever waits for one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Commits {
+    /// Of this process.
+    pub own: u64,
+    /// Hints of other processes.
+    pub others: u64,
 }
 
 #[derive(Clone)]
@@ -65,7 +76,8 @@ struct Inner {
     writers: Mutex<Vec<Running>>,
     reads: Box<dyn Reads>,
     effects: Effects,
-    commits: watch::Sender<u64>,
+    commits: watch::Sender<Commits>,
+    hints: Option<tokio::task::JoinHandle<()>>,
     idempotency_retention: Duration,
 }
 
@@ -89,7 +101,7 @@ impl Store {
             idempotency_retention: settings.idempotency_retention,
             sealer: Arc::new(Sealer::new(&settings.sealing_key)),
             clock: clock.clone(),
-            commits: watch::Sender::new(0),
+            commits: watch::Sender::new(Commits::default()),
         };
         let commits = rules.commits.clone();
         let mut queues = Vec::new();
@@ -118,8 +130,13 @@ impl Store {
                 (Box::new(PostgresReads::new(config, settings.readers)?), Effects::Postgres(effects))
             }
         };
+        let hints = match &settings.location {
+            Location::Postgres(config) if settings.hints => Some(hints::start(config, &commits)?),
+            _ => None,
+        };
         let inner = Inner {
             lanes,
+            hints,
             clock,
             queues: Mutex::new(queues),
             writers: Mutex::new(writers),
@@ -173,8 +190,8 @@ impl Store {
         }
     }
 
-    /// Changes with each commit of this process.
-    pub fn commits(&self) -> watch::Receiver<u64> {
+    /// Changes with each commit of this process, and where hints are exchanged of others.
+    pub fn commits(&self) -> watch::Receiver<Commits> {
         self.inner.commits.subscribe()
     }
 
@@ -214,6 +231,9 @@ impl Store {
 
     /// Takes no more commands; returns when all that were taken are answered.
     pub async fn close(self) {
+        if let Some(hints) = &self.inner.hints {
+            hints.abort();
+        }
         self.inner.queues.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let writers = std::mem::take(&mut *self.inner.writers.lock().unwrap_or_else(PoisonError::into_inner));
         for writer in writers {

@@ -21,6 +21,7 @@ use crate::{
     request::Request,
     sealing::Sealer,
     session::{BatchError, Connect, Session},
+    store::Commits,
 };
 
 /// How long a batch is tried again while the database is away, before its callers are told so.
@@ -45,7 +46,7 @@ pub struct Rules {
     pub sealer: Arc<Sealer>,
     pub clock: Clock,
     /// Counts up with each commit, so that readers of the log wake.
-    pub commits: watch::Sender<u64>,
+    pub commits: watch::Sender<Commits>,
 }
 
 pub struct Writer<C: Connect> {
@@ -160,7 +161,7 @@ impl<C: Connect> Writer<C> {
             }
             Err(error) => return Err(error.into()),
         }
-        self.rules.commits.send_modify(|commits| *commits += 1);
+        self.rules.commits.send_modify(|commits| commits.own += 1);
         Ok(replies)
     }
 

@@ -70,6 +70,7 @@ async fn open(database: &str) -> Result<Store, Failure> {
         batch_commands_max: 1000,
         idempotency_retention: Duration::from_hours(24),
         sealing_key: [7; 32],
+        hints: true,
     };
     Ok(Store::open(settings, Arc::new(now)).await?)
 }

@@ -82,6 +82,7 @@ impl Kafka {
             ("Consumers__BackoffInitialMilliseconds", "10"),
             ("Consumers__BackoffMaxMilliseconds", "50"),
         ];
+        variables.retain(|(name, _)| further.iter().all(|(other, _)| other != name));
         variables.extend(further);
         Server::start_with(kind, &variables)
     }

@@ -76,6 +76,8 @@ impl Settings {
         }
         let seconds = |key| Duration::from_secs(layers.integer(key));
         let milliseconds = |key| Duration::from_millis(layers.integer(key));
+        let roles = Roles::from_words(layers.words(ROLES));
+        let kafka = kafka::settings(layers)?;
         Ok(Self {
             store: store::Settings {
                 location: layers.database().clone(),
@@ -86,6 +88,7 @@ impl Settings {
                 batch_commands_max: layers.size("Store:BatchCommandsMax"),
                 idempotency_retention: seconds("Idempotency:RetentionHours") * 3600,
                 sealing_key: layers.key(BANK_DETAILS_KEY),
+                hints: kafka.is_some() || !roles.are_all(),
             },
             database_shown: layers.of(DATABASE).shown(),
             listen,
@@ -103,8 +106,8 @@ impl Settings {
                 backoff_initial: milliseconds("Consumers:BackoffInitialMilliseconds"),
                 backoff_max: milliseconds("Consumers:BackoffMaxMilliseconds"),
             },
-            roles: Roles::from_words(layers.words(ROLES)),
-            kafka: kafka::settings(layers)?,
+            roles,
+            kafka,
             relay: stream::relay::Settings {
                 lease: milliseconds("Relay:LeaseMilliseconds"),
                 batch_events_max: layers.size("Relay:BatchEventsMax"),
@@ -313,7 +316,7 @@ mod tests {
     #[test]
     fn a_password_of_kafka_is_not_shown() {
         let mut layers = Layers::defaults();
-        let variables = [("Kafka__SaslPassword".into(), "canary".into())];
+        let variables = [("Kafka__SaslPassword".into(), "canary".into())].into_iter();
         layers.add(sources::environment(variables).unwrap()).unwrap();
         assert_eq!(layers.of("Kafka:SaslPassword").shown(), "***");
     }

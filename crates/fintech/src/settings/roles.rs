@@ -12,4 +12,8 @@ impl Roles {
         let has = |role: &str| words.contains(&role);
         Self { api: has("api"), relay: has("relay"), consumers: has("consumers") }
     }
+
+    pub const fn are_all(self) -> bool {
+        self.api && self.relay && self.consumers
+    }
 }

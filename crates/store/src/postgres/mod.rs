@@ -1,6 +1,7 @@
 //! PostgreSQL 15 or newer: a connection a writer, a pool for reads, another for consumers' effects.
 
 mod effects;
+pub(crate) mod hints;
 mod load;
 pub(crate) mod migrate;
 mod reads;

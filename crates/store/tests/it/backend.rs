@@ -51,6 +51,7 @@ impl Database {
             batch_commands_max: 64,
             idempotency_retention: Duration::from_hours(24),
             sealing_key: [7; 32],
+            hints: false,
         }
     }
 

@@ -1,0 +1,151 @@
+//! A cluster that is broken on purpose: outages, lost leaders, too few replicas; and one that asks who comes.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use serde_json::json;
+
+use crate::{
+    kafka_relay::{effects_are_once_each, pay},
+    support::{
+        backend::Kind,
+        eventually,
+        kafka::Kafka,
+        server::Server,
+    },
+};
+
+const PROBE: [(&str, &str); 1] = [("FINTECH_PROBE", "1")];
+const TABLE: &str = "create table probe (event_id text, stream bigint, lane bigint, position bigint)";
+
+/// The only broker goes away while payments go on: none is refused, none is lost, and what has gathered is published
+/// in order when it is back. Failure modes 13, 17, 33 and 41.
+#[test]
+fn payments_go_on_while_the_broker_is_away() {
+    let kafka = Kafka::cluster(1);
+    let server = kafka.server(Kind::Postgres, &PROBE);
+    server.alter(TABLE);
+    let merchant = server.merchant();
+    server.completed_payment(&merchant, 100);
+    kafka.hold_the_log(&server);
+    kafka.node("stop", 1);
+    let path = format!("/api/merchants/{merchant}/payments");
+    for _ in 0..300 {
+        server.post(&path, &json!({"amountInMinorUnits": 100, "currency": "USD"})).expect(201);
+    }
+    server.get("/health/ready").expect(200);
+    let open = "select count(*) from pg_stat_activity where datname = current_database() \
+         and state = 'idle in transaction' and now() - xact_start > interval '1 second'";
+    assert_eq!(server.query(open), ["0"], "no transaction stays open while Kafka is away");
+    eventually("the relay to give its producer up", || {
+        server.log().contains("publishing has stopped").then_some(())
+    });
+    server.completed_payment(&merchant, 100);
+    kafka.node("start", 1);
+    kafka.hold_the_log(&server);
+    effects_are_once_each(&server);
+    server.verify_log();
+    assert_eq!(server.query("select count(*) from dead_letters"), ["0"]);
+}
+
+/// The leader of everything is killed under load, then another; then two of three are away, which is fewer than
+/// `min.insync.replicas`, and come back. Failure modes 34, 40, 41 and 60.
+#[test]
+fn a_replicated_cluster_may_lose_its_leaders_under_load() {
+    let kafka = Kafka::cluster(3);
+    let server = kafka.server(Kind::Postgres, &PROBE);
+    server.alter(TABLE);
+    let merchants: Vec<String> = (0..6).map(|_| server.merchant()).collect();
+    kafka.hold_the_log(&server);
+    let done = AtomicBool::new(false);
+    let paid = thread::scope(|scope| {
+        let payer = scope.spawn(|| pay(&server, &merchants, &done));
+        for node in 1..=3 {
+            let before = published(&server);
+            kafka.node("stop", node);
+            eventually("publishing to go on without a node", || (published(&server) > before + 50).then_some(()));
+            kafka.node("start", node);
+        }
+        kafka.node("stop", 2);
+        kafka.node("stop", 3);
+        // One replica is not enough: nothing is acknowledged, and nothing is refused to those who pay.
+        let held = payments(&server);
+        eventually("payments to go on", || (payments(&server) > held + 100).then_some(()));
+        kafka.node("start", 2);
+        kafka.node("start", 3);
+        let before = published(&server);
+        eventually("publishing to go on", || (published(&server) > before + 50).then_some(()));
+        done.store(true, Ordering::Release);
+        payer.join().unwrap()
+    });
+    assert!(paid > 0);
+    kafka.hold_the_log(&server);
+    effects_are_once_each(&server);
+    server.verify_log();
+    let config = topic_settings(&kafka);
+    assert_eq!(config, ("2".to_owned(), "false".to_owned()), "as they were made by the program");
+}
+
+fn published(server: &Server) -> i64 {
+    server.query("select cast(coalesce(sum(position), 0) as bigint) from relay_cursors")[0].parse().unwrap()
+}
+
+fn payments(server: &Server) -> i64 {
+    server.query("select count(*) from payments")[0].parse().unwrap()
+}
+
+/// `min.insync.replicas` and `unclean.leader.election.enable`.
+fn topic_settings(kafka: &Kafka) -> (String, String) {
+    use rdkafka::admin::ResourceSpecifier;
+    let topic = kafka.topic("payment-events");
+    kafka.admin(async |client, options| {
+        let specifier = ResourceSpecifier::Topic(&topic);
+        let config = client.describe_configs([&specifier], options).await.unwrap().remove(0).unwrap();
+        let value = |key: &str| config.get(key).unwrap().value.clone().unwrap();
+        (value("min.insync.replicas"), value("unclean.leader.election.enable"))
+    })
+}
+
+/// TLS and each SASL mechanism against a broker that asks for them; a wrong password is told, and payments go on.
+#[test]
+fn a_broker_may_ask_for_tls_and_a_password() {
+    let secure = std::env::var("FINTECH_TEST_KAFKA_SECURE").unwrap();
+    let authority = std::env::var("FINTECH_TEST_KAFKA_CA").unwrap();
+    for mechanism in ["Plain", "ScramSha256", "ScramSha512"] {
+        let kafka = Kafka::new();
+        let server = kafka.server(
+            Kind::Sqlite,
+            &[
+                ("Kafka__BootstrapServers", secure.as_str()),
+                ("Kafka__SecurityProtocol", "SaslSsl"),
+                ("Kafka__SaslMechanism", mechanism),
+                ("Kafka__SaslUsername", "fintech"),
+                ("Kafka__SaslPassword", "fintech-secret"),
+                ("Kafka__SslCaLocation", authority.as_str()),
+            ],
+        );
+        let merchant = server.merchant();
+        server.completed_payment(&merchant, 100);
+        kafka.hold_the_log(&server);
+        eventually("the consumers", || {
+            (server.log().matches("Processing payment event").count() == 2).then_some(())
+        });
+        let shown = server.run(&["config", "show"]).stdout;
+        assert!(!shown.contains("fintech-secret") && !server.log().contains("fintech-secret"));
+    }
+    let kafka = Kafka::new();
+    let server = kafka.server(
+        Kind::Sqlite,
+        &[
+            ("Kafka__BootstrapServers", secure.as_str()),
+            ("Kafka__SecurityProtocol", "SaslSsl"),
+            ("Kafka__SaslUsername", "fintech"),
+            ("Kafka__SaslPassword", "wrong"),
+            ("Kafka__SslCaLocation", authority.as_str()),
+        ],
+    );
+    server.merchant();
+    assert!(server.log().contains("starting without Kafka"));
+}
