@@ -9,12 +9,7 @@ use serde_json::json;
 
 use crate::{
     kafka_relay::{effects_are_once_each, pay},
-    support::{
-        backend::Kind,
-        eventually,
-        kafka::Kafka,
-        server::Server,
-    },
+    support::{backend::Kind, eventually, kafka::Kafka, server::Server},
 };
 
 const PROBE: [(&str, &str); 1] = [("FINTECH_PROBE", "1")];
@@ -65,7 +60,9 @@ fn a_replicated_cluster_may_lose_its_leaders_under_load() {
         for node in 1..=3 {
             let before = published(&server);
             kafka.node("stop", node);
-            eventually("publishing to go on without a node", || (published(&server) > before + 50).then_some(()));
+            eventually("publishing to go on without a node", || {
+                (published(&server) > before + 50).then_some(())
+            });
             kafka.node("start", node);
         }
         kafka.node("stop", 2);

@@ -169,18 +169,14 @@ fn a_message_that_is_not_of_the_log_is_set_aside() {
         "select encode(payload, 'hex') from dead_letters where consumer = 'probe' and payload is not null \
          order by kafka_offset",
     );
-    assert_eq!(bytes[0], hex(by_hand), "verbatim");
-    assert_eq!(bytes[1], hex(b"\xff\xfe not JSON"), "verbatim, though it is no text");
+    assert_eq!(bytes[0], hex::encode(by_hand), "verbatim");
+    assert_eq!(bytes[1], hex::encode(b"\xff\xfe not JSON"), "verbatim, though it is no text");
     eventually("the dead-letter topic", || {
         let dead = kafka.records("dead-letter-queue");
         let probes: Vec<_> = dead.iter().filter(|record| record.headers["consumer"] == "probe").collect();
         (probes.len() == 4).then_some(())
     });
     eventually("lag 0", || (kafka.lag(PROBE_GROUP, &STREAMS) == 0).then_some(()));
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A poison event in the middle of a payment: it and the later ones of the payment are set aside, in the table and on

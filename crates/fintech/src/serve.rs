@@ -33,12 +33,11 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut tasks = event_system::start(&store, &settings, &stopping);
     tasks.spawn(sweeper::run(store.clone(), stopping.clone()));
     let drain_timeout = settings.api.drain_timeout;
-    let (served, asked_at) = match listener {
-        Some(listener) => serve_api(&store, listener, settings.api, stop_signals).await,
-        None => {
-            stop_signals.received().await;
-            (Ok(()), Instant::now())
-        }
+    let (served, asked_at) = if let Some(listener) = listener {
+        serve_api(&store, listener, settings.api, stop_signals).await
+    } else {
+        stop_signals.received().await;
+        (Ok(()), Instant::now())
     };
 
     stop.send_replace(true);
@@ -91,23 +90,25 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 /// For the person who started the program: where it is, where the data is, and something to try.
 fn announce(address: Option<SocketAddr>, settings: &Settings) {
-    let mut text = format!("FintechPlatform {}\n", env!("CARGO_PKG_VERSION"));
-    match address {
-        Some(address) => text.push_str(&format!("Listening on http://{address}\n")),
-        None => text.push_str("Running without the API\n"),
-    }
-    text.push_str(&format!("Data in {}\n", data(settings)));
-    if let Some(kafka) = &settings.kafka {
-        text.push_str(&format!("Events to Kafka at {}\n", kafka.bootstrap_servers));
-    }
-    if let Some(address) = address {
-        text.push_str(&format!(
+    let mut lines = vec![
+        format!("FintechPlatform {}", env!("CARGO_PKG_VERSION")),
+        address.map_or_else(
+            || "Running without the API".to_owned(),
+            |address| format!("Listening on http://{address}"),
+        ),
+        format!("Data in {}", data(settings)),
+    ];
+    lines.extend(
+        settings.kafka.as_ref().map(|kafka| format!("Events to Kafka at {}", kafka.bootstrap_servers)),
+    );
+    lines.extend(address.map(|address| {
+        format!(
             "Try: curl -X POST http://{address}/api/merchants -H \"Content-Type: application/json\" \
-             -d '{{\"name\": \"Test\", \"email\": \"test@test.com\"}}'\n"
-        ));
-    }
+             -d '{{\"name\": \"Test\", \"email\": \"test@test.com\"}}'"
+        )
+    }));
     // Nobody may be reading: that is no reason not to serve.
-    let _ = io::stdout().lock().write_all(text.as_bytes());
+    let _ = writeln!(io::stdout().lock(), "{}", lines.join("\n"));
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }

@@ -18,7 +18,7 @@ use crate::{
     batch::Reply,
     error::{OpenError, ReadError, SubmitError},
     log,
-    postgres::{hints, PostgresConnect, PostgresEffects, PostgresReads},
+    postgres::{PostgresConnect, PostgresEffects, PostgresReads, hints},
     request::{Answer, Request},
     sealing::Sealer,
     sql::{Reads, Transaction},

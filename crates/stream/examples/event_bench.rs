@@ -176,9 +176,12 @@ async fn bare(store: &Store, servers: &str, events: usize) -> Result<(), Failure
         producer.poll(Duration::ZERO);
     }
     producer.flush(Duration::from_mins(2))?;
-    let seconds = begun.elapsed().as_secs_f64();
-    println!("bare producer: {events} events in {seconds:.1} s: {:.0}/s", events as f64 / seconds);
+    println!("bare producer: {events} events, {}/s", rate(events, begun.elapsed()));
     Ok(())
+}
+
+fn rate(events: usize, took: Duration) -> u128 {
+    events as u128 * 1_000_000 / took.as_micros().max(1)
 }
 
 /// What every merchant has taken, by currency and day: one statement a batch.
@@ -279,12 +282,12 @@ async fn totals(store: Store, servers: &str) -> Result<(), Failure> {
     while sum(&store, HANDLED).await? < wanted {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let seconds = begun.elapsed().as_secs_f64();
+    let took = begun.elapsed();
     stop.send_replace(true);
     running.await?;
     let counted = sum(&store, "select cast(sum(count) as bigint) from bench_totals").await?;
     assert_eq!(counted, wanted, "each event once");
-    println!("consumer with rows: {wanted} events in {seconds:.1} s: {:.0}/s", wanted as f64 / seconds);
+    println!("consumer with rows: {wanted} events, {}/s", rate(usize::try_from(wanted)?, took));
     Ok(())
 }
 
@@ -348,17 +351,18 @@ async fn latency(store: Store, servers: &str, rate: u64, seconds: u64) -> Result
     while running.join_next().await.is_some() {}
     let mut micros = std::mem::take(&mut *micros.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
     micros.sort_unstable();
-    let at = |share: f64| {
-        let index = (micros.len() as f64 * share) as usize;
-        micros.get(index.min(micros.len() - 1)).copied().unwrap_or(0) as f64 / 1000.0
+    let at = |thousandths: usize| {
+        let index = (micros.len() * thousandths / 1000).min(micros.len().saturating_sub(1));
+        let micros = micros.get(index).copied().unwrap_or(0);
+        format!("{}.{} ms", micros / 1000, micros % 1000 / 100)
     };
     println!(
-        "commit to stored effect at {rate}/s: {} payments, p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, max {:.1} ms",
+        "commit to stored effect at {rate}/s: {} payments, p50 {}, p90 {}, p99 {}, max {}",
         micros.len(),
-        at(0.5),
-        at(0.9),
-        at(0.99),
-        at(1.0)
+        at(500),
+        at(900),
+        at(990),
+        at(1000)
     );
     Ok(())
 }

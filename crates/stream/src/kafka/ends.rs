@@ -5,7 +5,7 @@
 //! beginning.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -101,13 +101,13 @@ pub async fn read_dead_letters(
     settings: &Settings,
     lanes: u16,
     noted: BTreeMap<i32, i64>,
-) -> Result<(HashSet<Uuid>, BTreeMap<i32, i64>), EndsError> {
+) -> Result<(BTreeSet<Uuid>, BTreeMap<i32, i64>), EndsError> {
     let settings = settings.clone();
     on_a_thread(move || {
         let reader = Reader::new(&settings)?;
         let topic = settings.dead_letter_topic();
         reader.wait_for_open_transactions(&topic, lanes)?;
-        let mut found = HashSet::new();
+        let mut found = BTreeSet::new();
         let mut last = BTreeMap::new();
         let mut starts = Vec::new();
         for partition in 0..i32::from(lanes) {
@@ -198,7 +198,7 @@ impl Reader {
             ends.insert((stream, Lane(lane)), end);
             match note {
                 Some(note) if (low..high).contains(&note.offset) => {
-                    starts.push((partition, note.offset, high))
+                    starts.push((partition, note.offset, high));
                 }
                 _ if low < high => from_low.push((partition, low, high)),
                 _ => {}

@@ -10,52 +10,41 @@
 //! the log.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
-use domain::{
-    chain::{GENESIS, Hash},
-    lane::Lane,
-};
+use domain::lane::Lane;
 use rdkafka::{
     error::KafkaError,
     message::{BorrowedMessage, Headers as _, Message as _},
 };
-use store::{
-    Store,
-    batch::LogEvent,
-    error::ReadError,
-    log::{self, Span},
-};
+use store::Store;
 use tokio::{runtime::Handle, sync::watch};
 
 use super::{
     Settings,
     member::{Change, Member},
     record::{self, Incoming},
+    slot::{Content, Item, Slot},
+    watchdog::Watchdog,
 };
 use crate::{
     consumer::{Consumer, Group},
     dead_letter::Foreign,
-    engine::{self, Batch, Engine, Handled, Stopped, Trouble},
-    position::{Mark, Place, Positions},
-    relay::cursor,
-    runtime::check_dense,
+    engine::{self, Engine, Trouble},
+    position::Place,
 };
 
 /// How long a poll waits for a message.
-const POLL_MAX: Duration = Duration::from_millis(100);
+pub(super) const POLL_MAX: Duration = Duration::from_millis(100);
 /// Messages of one partition that wait for a consumer before the reading of it pauses.
 const PENDING_A_PLACE_MAX: usize = 5000;
 /// Messages that are taken in between two batches, in batches.
 const INTAKE_BATCHES: usize = 2;
 const REJOIN_PAUSE: Duration = Duration::from_secs(1);
-/// A group whose consumers stand still although more was published for them gets a new client.
-const WATCHDOG_INTERVAL: Duration = Duration::from_secs(10);
-const WATCHDOG_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Runs the consumers of a group until `stopping` turns true; returns when it has left the group.
 pub async fn run(
@@ -113,7 +102,7 @@ fn run_blocking(
                 }
             }
             Err(error) => {
-                tracing::error!(group = kafka.group(group), %error, "the group could not be joined")
+                tracing::error!(group = kafka.group(group), %error, "the group could not be joined");
             }
         }
         if !*stopping.borrow() {
@@ -130,35 +119,6 @@ struct Session<'a> {
     runtime: &'a Handle,
     watchdog: Watchdog,
     intake_max: usize,
-}
-
-/// A consumer of the group, and what waits for it.
-struct Slot {
-    engine: Engine,
-    places: BTreeMap<Place, Pending>,
-    /// Nothing is tried before then: the database is away.
-    paused_until: Option<Instant>,
-    has_stopped: bool,
-}
-
-#[derive(Default)]
-struct Pending {
-    items: VecDeque<Item>,
-    /// Position and hash of the event that was handled last, when known.
-    last: Option<(i64, Hash)>,
-    /// Whether a record in its order was seen since the place was taken over.
-    in_order: bool,
-}
-
-struct Item {
-    offset: i64,
-    content: Content,
-}
-
-enum Content {
-    Event(LogEvent),
-    Claim(LogEvent),
-    Foreign(Foreign),
 }
 
 impl Session<'_> {
@@ -312,350 +272,5 @@ fn foreign(place: Place, message: &BorrowedMessage<'_>, reason: String) -> Forei
         payload: message.payload().map(<[u8]>::to_vec),
         headers: headers.unwrap_or_default(),
         reason,
-    }
-}
-
-impl Item {
-    fn copy(&self) -> Self {
-        let content = match &self.content {
-            Content::Event(event) => Content::Event(event.clone()),
-            Content::Claim(event) => Content::Claim(event.clone()),
-            Content::Foreign(message) => Content::Foreign(message.clone()),
-        };
-        Self { offset: self.offset, content }
-    }
-}
-
-impl Slot {
-    const fn new(engine: Engine) -> Self {
-        Self { engine, places: BTreeMap::new(), paused_until: None, has_stopped: false }
-    }
-
-    fn reads(&self, place: Place) -> bool {
-        !self.has_stopped && self.places.contains_key(&place)
-    }
-
-    fn take_over(&mut self, places: &[Place]) {
-        let streams = self.engine.consumer().streams();
-        for place in places.iter().filter(|(stream, _)| streams.contains(stream)) {
-            self.places.insert(*place, Pending::default());
-        }
-        self.engine.forget_positions();
-    }
-
-    fn give_away(&mut self, places: &[Place]) {
-        for place in places {
-            self.places.remove(place);
-        }
-        let kept = &self.places;
-        self.engine.forget_failing(|place, _| kept.contains_key(&place));
-    }
-
-    fn push(&mut self, place: Place, item: Item) {
-        if let Some(pending) = self.places.get_mut(&place) {
-            pending.items.push_back(item);
-        }
-    }
-
-    /// How long a poll may wait for more.
-    fn wait(&self) -> Duration {
-        let now = Instant::now();
-        if self.has_stopped {
-            return POLL_MAX;
-        }
-        if let Some(until) = self.paused_until {
-            return until.saturating_duration_since(now);
-        }
-        let retry = self.engine.next_retry().unwrap_or(POLL_MAX);
-        let has_work = self
-            .places
-            .iter()
-            .any(|(place, pending)| !pending.items.is_empty() && self.engine.failing_at(*place).is_none());
-        if has_work { Duration::ZERO } else { retry }
-    }
-
-    /// Handles what waits, a batch of it, and what had failed and is due.
-    async fn handle(&mut self) -> Result<(), Trouble> {
-        if self.places.values().all(|pending| pending.items.is_empty()) && self.engine.due().is_empty() {
-            return Ok(());
-        }
-        if self.engine.known_positions().is_none() {
-            for pending in self.places.values_mut() {
-                pending.last = None;
-                pending.in_order = false;
-            }
-        }
-        let positions = self.engine.positions().await?;
-        for (place, pending) in &mut self.places {
-            if pending.last.is_none() && !pending.items.is_empty() {
-                let position = positions.get(place).map_or(0, |mark| mark.position);
-                pending.last = hash_at(self.engine.store(), *place, position).await?;
-            }
-        }
-        let batch = self.gather(&positions).await?;
-        if !batch.to.is_empty() && self.engine.handle(&batch).await? == Handled::Done {
-            self.done(&batch);
-        }
-        self.retry_due().await
-    }
-
-    /// The next events of all places, in their order; up to those that are known to fail.
-    async fn gather(&mut self, positions: &Positions) -> Result<Batch, Trouble> {
-        let mut batch = Batch::default();
-        let mut room = self.engine.batch_events_max();
-        let name = self.engine.consumer().name();
-        for (place, pending) in &mut self.places {
-            let from = positions.get(place).copied().unwrap_or_default();
-            let failing = self.engine.failing_at(*place);
-            let mut reader = Reader { store: self.engine.store(), name, place: *place, failing, to: from };
-            reader.read(pending, &mut batch, &mut room).await?;
-            if reader.to != from {
-                batch.to.insert(*place, reader.to);
-            }
-            if room == 0 {
-                break;
-            }
-        }
-        Ok(batch)
-    }
-
-    /// Forgets what was handled.
-    fn done(&mut self, batch: &Batch) {
-        for event in &batch.events {
-            if let Some(pending) = self.places.get_mut(&(event.stream, event.lane)) {
-                pending.last = Some((event.position, event.hash));
-            }
-        }
-        for (place, to) in &batch.to {
-            let Some(pending) = self.places.get_mut(place) else { continue };
-            let next = to.kafka_offset.unwrap_or(0);
-            while pending.items.front().is_some_and(|item| item.offset < next) {
-                pending.items.pop_front();
-            }
-        }
-    }
-
-    async fn retry_due(&mut self) -> Result<(), Trouble> {
-        for (place, failing) in self.engine.due() {
-            let positions = self.engine.positions().await?;
-            let Some(mark) = positions.get(&place) else { continue };
-            if mark.position + 1 < failing {
-                continue;
-            }
-            if mark.position + 1 > failing || !self.places.contains_key(&place) {
-                self.engine.forget_failing(|other, _| other != place);
-                continue;
-            }
-            let event = log::behind(self.engine.store().reads(), place.0, place.1, mark.position, 1).await?;
-            let Some(event) = event.into_iter().next() else { continue };
-            let item = self.places.get(&place).and_then(|pending| pending.offset_of(failing));
-            let to =
-                Mark { position: failing, kafka_offset: item.map(|offset| offset + 1).or(mark.kafka_offset) };
-            let batch = Batch { events: vec![event.clone()], foreign: Vec::new(), to: [(place, to)].into() };
-            if self.engine.retry(event, to).await? == Handled::Done {
-                self.done(&batch);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Pending {
-    fn offset_of(&self, position: i64) -> Option<i64> {
-        let found = self.items.iter().find(|item| match &item.content {
-            Content::Event(event) | Content::Claim(event) => event.position == position,
-            Content::Foreign(_) => false,
-        });
-        found.map(|item| item.offset)
-    }
-}
-
-/// Walks over what waits of one place.
-struct Reader<'a> {
-    store: &'a Store,
-    name: &'static str,
-    place: Place,
-    /// The position that is not to be reached.
-    failing: Option<i64>,
-    to: Mark,
-}
-
-impl Reader<'_> {
-    async fn read(
-        &mut self,
-        pending: &mut Pending,
-        batch: &mut Batch,
-        room: &mut usize,
-    ) -> Result<(), Trouble> {
-        let mut last = pending.last;
-        for item in &pending.items {
-            if *room == 0 {
-                break;
-            }
-            let (event, is_claim) = match &item.content {
-                Content::Foreign(message) => {
-                    self.set_aside(message.clone(), batch);
-                    continue;
-                }
-                Content::Event(event) => (event, false),
-                Content::Claim(event) => (event, true),
-            };
-            if event.position > self.to.position + 1 {
-                if pending.in_order {
-                    return Err(self.missing(event.position));
-                }
-                let filled = self.fill_up(event.position - 1, batch, room).await?;
-                last = filled.or(last);
-            }
-            let next = self.to.position + 1;
-            if event.position <= self.to.position {
-                self.to.kafka_offset = Some(item.offset + 1);
-                continue;
-            }
-            if self.failing == Some(next) || event.position != next {
-                break;
-            }
-            let event = if is_claim { self.from_log(next).await? } else { event.clone() };
-            let follows =
-                last.is_none_or(|(position, hash)| position + 1 != next || event.seal(&hash) == event.hash);
-            if !follows {
-                self.set_aside(forged(item, &event), batch);
-                continue;
-            }
-            pending.in_order = true;
-            last = Some((next, event.hash));
-            self.to = Mark { position: next, kafka_offset: Some(item.offset + 1) };
-            batch.events.push(event);
-            *room -= 1;
-        }
-        Ok(())
-    }
-
-    fn set_aside(&mut self, message: Foreign, batch: &mut Batch) {
-        tracing::error!(
-            consumer = self.name,
-            stream = self.place.0.name(),
-            lane = self.place.1.0,
-            offset = message.offset,
-            reason = message.reason,
-            "a message that is not of this log is set aside"
-        );
-        self.to.kafka_offset = Some(message.offset + 1);
-        batch.foreign.push(message);
-    }
-
-    /// Reads from the log what the topic does not hold any more, up to a position; gives the last hash.
-    async fn fill_up(
-        &mut self,
-        until: i64,
-        batch: &mut Batch,
-        room: &mut usize,
-    ) -> Result<Option<(i64, Hash)>, Trouble> {
-        let until = self.failing.map_or(until, |failing| until.min(failing - 1));
-        let behind = self.to.position;
-        let until = until.min(behind.saturating_add(i64::try_from(*room).unwrap_or(i64::MAX)));
-        if until <= behind {
-            return Ok(None);
-        }
-        tracing::warn!(
-            consumer = self.name,
-            stream = self.place.0.name(),
-            lane = self.place.1.0,
-            from = behind + 1,
-            until,
-            "the topic does not hold the events that come next; they are read from the log"
-        );
-        let span = Span { stream: self.place.0, lane: self.place.1, behind, until };
-        let events = log::spans(self.store.reads(), &[span]).await?;
-        check_dense(self.name, &[span], &events)?;
-        self.to.position = until;
-        *room -= events.len();
-        let last = events.last().map(|event| (event.position, event.hash));
-        batch.events.extend(events);
-        Ok(last)
-    }
-
-    async fn from_log(&self, position: i64) -> Result<LogEvent, Trouble> {
-        let span = Span { stream: self.place.0, lane: self.place.1, behind: position - 1, until: position };
-        let events = log::spans(self.store.reads(), &[span]).await?;
-        check_dense(self.name, &[span], &events)?;
-        events.into_iter().next().ok_or_else(|| self.missing(position))
-    }
-
-    fn missing(&self, found: i64) -> Trouble {
-        Trouble::Stopped(Stopped::EventsMissing {
-            consumer: self.name,
-            stream: self.place.0,
-            lane: self.place.1,
-            expected: self.to.position + 1,
-            found: Some(found),
-            from: "the topic",
-        })
-    }
-}
-
-/// A record with all the headers of ours that does not follow the one before it.
-fn forged(item: &Item, event: &LogEvent) -> Foreign {
-    Foreign {
-        place: (event.stream, event.lane),
-        offset: item.offset,
-        key: Some(event.merchant_id.to_string().into_bytes()),
-        payload: Some(event.payload.clone().into_bytes()),
-        headers: vec![("event-type".to_owned(), Some(event.event_type.clone().into_bytes()))],
-        reason: format!(
-            "its hash does not follow that of position {}, so it is not of this log",
-            event.position - 1
-        ),
-    }
-}
-
-async fn hash_at(store: &Store, place: Place, position: i64) -> Result<Option<(i64, Hash)>, ReadError> {
-    if position == 0 {
-        return Ok(Some((0, GENESIS)));
-    }
-    let event = log::behind(store.reads(), place.0, place.1, position - 1, 1).await?;
-    Ok(event.first().filter(|event| event.position == position).map(|event| (position, event.hash)))
-}
-
-/// Notices consumers that stand still although more was published for them.
-struct Watchdog {
-    checked_at: Instant,
-    standing: BTreeMap<(&'static str, Place), (i64, Instant)>,
-}
-
-impl Watchdog {
-    fn new() -> Self {
-        Self { checked_at: Instant::now(), standing: BTreeMap::new() }
-    }
-
-    fn is_due(&self) -> bool {
-        self.checked_at.elapsed() > WATCHDOG_INTERVAL
-    }
-
-    /// Why the client should be replaced.
-    async fn check(&mut self, store: &Store, slots: &mut [Slot]) -> Option<String> {
-        self.checked_at = Instant::now();
-        let published = cursor::published(store.reads()).await.ok()?;
-        let mut standing = BTreeMap::new();
-        for slot in slots {
-            let positions = slot.engine.positions().await.ok()?;
-            let consumer = slot.engine.consumer().name();
-            for (place, pending) in &slot.places {
-                let position = positions.get(place).map_or(0, |mark| mark.position);
-                let behind = published.get(place).is_some_and(|published| *published > position);
-                // What waits in memory has been read: the client does its work.
-                if behind && pending.items.is_empty() && slot.engine.failing_at(*place).is_none() {
-                    let before = self.standing.get(&(consumer, *place));
-                    let since = before
-                        .filter(|(at, _)| *at == position)
-                        .map_or_else(Instant::now, |(_, since)| *since);
-                    standing.insert((consumer, *place), (position, since));
-                }
-            }
-        }
-        self.standing = standing;
-        let still = self.standing.iter().find(|(_, (_, since))| since.elapsed() > WATCHDOG_PATIENCE)?;
-        let ((consumer, (stream, lane)), (position, _)) = still;
-        Some(format!("{consumer} has stood at position {position} of {} lane {lane}", stream.name()))
     }
 }

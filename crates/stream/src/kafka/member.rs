@@ -124,7 +124,7 @@ impl Member {
 
     pub fn message_came(&self, place: Place) {
         let mut shared = lock(&self.shared);
-        shared.forget_end(&place);
+        shared.forget_end(place);
         shared.at_end.remove(&i32::from(place.1.0));
     }
 
@@ -241,9 +241,9 @@ impl Shared {
         offsets.filter(|(place, offset)| self.committed.get(place) != Some(offset)).collect()
     }
 
-    fn forget_end(&mut self, place: &Place) {
-        self.ends.remove(place);
-        self.true_ends.remove(place);
+    fn forget_end(&mut self, place: Place) {
+        self.ends.remove(&place);
+        self.true_ends.remove(&place);
     }
 }
 
@@ -340,7 +340,7 @@ impl Rebalances {
             shared.assigned.insert(*place);
             shared.handled.remove(place);
             shared.committed.remove(place);
-            shared.forget_end(place);
+            shared.forget_end(*place);
         }
         shared.changes.push(Change::Assigned(places));
     }
@@ -368,7 +368,7 @@ impl Rebalances {
         for place in &places {
             shared.assigned.remove(place);
             shared.handled.remove(place);
-            shared.forget_end(place);
+            shared.forget_end(*place);
         }
         shared.changes.push(Change::Revoked(places));
     }
@@ -406,7 +406,7 @@ impl ConsumerContext for Rebalances {
             }
             // What was not committed differs from what was handled, and is committed with the next ones.
             Err(error) => {
-                tracing::warn!(group = self.group, %error, "offsets were not committed; it is tried again")
+                tracing::warn!(group = self.group, %error, "offsets were not committed; it is tried again");
             }
         }
     }

@@ -6,7 +6,10 @@ pub mod lag;
 mod member;
 pub mod publisher;
 pub mod record;
+mod slot;
 pub mod topics;
+mod walk;
+mod watchdog;
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! An event as a record: key, value and headers, and back.
 //!
 //! The value is the payload of the log, byte for byte. The headers hold everything else that the log knows, so
-//! that a consumer checks the chain without asking the database, and so that CloudEvents (binary mode of the Kafka
+//! that a consumer checks the chain without asking the database, and so that `CloudEvents` (binary mode of the Kafka
 //! protocol binding 1.0.2) and W3C Trace Context readers find what they look for. A record depends on nothing
 //! but the event: published again, it is the same to the byte.
 

@@ -1,7 +1,7 @@
 //! Dead letters on their way to the dead-letter topic. The table is their outbox: what is not marked as published
 //! is published, in order of arrival, and what a crash left unmarked is found on the topic.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::time::Timestamp;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -87,7 +87,7 @@ pub async fn cursors(db: &dyn Reads) -> Result<BTreeMap<i32, i64>, ReadError> {
 /// Marks what was published, and notes up to where the topic is accounted for.
 pub async fn mark(
     store: &Store,
-    published: &HashSet<Uuid>,
+    published: &BTreeSet<Uuid>,
     last: &BTreeMap<i32, i64>,
     now: Timestamp,
 ) -> Result<(), ReadError> {

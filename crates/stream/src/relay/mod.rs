@@ -14,7 +14,7 @@ pub mod dead_letters;
 pub mod lease;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -196,7 +196,7 @@ struct Batch {
 struct Sent {
     events: u64,
     to: BTreeMap<Place, i64>,
-    letters: HashSet<Uuid>,
+    letters: BTreeSet<Uuid>,
 }
 
 /// How long to wait after a commit before the next transaction begins. The broker marks a committed transaction in

@@ -1,0 +1,208 @@
+//! A consumer of a group, and what waits for it.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use domain::chain::{GENESIS, Hash};
+use store::{Store, batch::LogEvent, error::ReadError, log};
+
+use super::{group::POLL_MAX, walk::Walk};
+use crate::{
+    dead_letter::Foreign,
+    engine::{Batch, Engine, Handled, Trouble},
+    position::{Mark, Place, Positions},
+};
+
+/// A consumer of the group, and what waits for it.
+pub(super) struct Slot {
+    pub(super) engine: Engine,
+    pub(super) places: BTreeMap<Place, Pending>,
+    /// Nothing is tried before then: the database is away.
+    pub(super) paused_until: Option<Instant>,
+    pub(super) has_stopped: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Pending {
+    pub(super) items: VecDeque<Item>,
+    /// Position and hash of the event that was handled last, when known.
+    pub(super) last: Option<(i64, Hash)>,
+    /// Whether a record in its order was seen since the place was taken over.
+    pub(super) in_order: bool,
+}
+
+pub(super) struct Item {
+    pub(super) offset: i64,
+    pub(super) content: Content,
+}
+
+pub(super) enum Content {
+    Event(LogEvent),
+    Claim(LogEvent),
+    Foreign(Foreign),
+}
+
+impl Item {
+    pub(super) fn copy(&self) -> Self {
+        let content = match &self.content {
+            Content::Event(event) => Content::Event(event.clone()),
+            Content::Claim(event) => Content::Claim(event.clone()),
+            Content::Foreign(message) => Content::Foreign(message.clone()),
+        };
+        Self { offset: self.offset, content }
+    }
+}
+
+impl Slot {
+    pub(super) const fn new(engine: Engine) -> Self {
+        Self { engine, places: BTreeMap::new(), paused_until: None, has_stopped: false }
+    }
+
+    pub(super) fn reads(&self, place: Place) -> bool {
+        !self.has_stopped && self.places.contains_key(&place)
+    }
+
+    pub(super) fn take_over(&mut self, places: &[Place]) {
+        let streams = self.engine.consumer().streams();
+        for place in places.iter().filter(|(stream, _)| streams.contains(stream)) {
+            self.places.insert(*place, Pending::default());
+        }
+        self.engine.forget_positions();
+    }
+
+    pub(super) fn give_away(&mut self, places: &[Place]) {
+        for place in places {
+            self.places.remove(place);
+        }
+        let kept = &self.places;
+        self.engine.forget_failing(|place, _| kept.contains_key(&place));
+    }
+
+    pub(super) fn push(&mut self, place: Place, item: Item) {
+        if let Some(pending) = self.places.get_mut(&place) {
+            pending.items.push_back(item);
+        }
+    }
+
+    /// How long a poll may wait for more.
+    pub(super) fn wait(&self) -> Duration {
+        let now = Instant::now();
+        if self.has_stopped {
+            return POLL_MAX;
+        }
+        if let Some(until) = self.paused_until {
+            return until.saturating_duration_since(now);
+        }
+        let retry = self.engine.next_retry().unwrap_or(POLL_MAX);
+        let has_work = self
+            .places
+            .iter()
+            .any(|(place, pending)| !pending.items.is_empty() && self.engine.failing_at(*place).is_none());
+        if has_work { Duration::ZERO } else { retry }
+    }
+
+    /// Handles what waits, a batch of it, and what had failed and is due.
+    pub(super) async fn handle(&mut self) -> Result<(), Trouble> {
+        if self.places.values().all(|pending| pending.items.is_empty()) && self.engine.due().is_empty() {
+            return Ok(());
+        }
+        if self.engine.known_positions().is_none() {
+            for pending in self.places.values_mut() {
+                pending.last = None;
+                pending.in_order = false;
+            }
+        }
+        let positions = self.engine.positions().await?;
+        for (place, pending) in &mut self.places {
+            if pending.last.is_none() && !pending.items.is_empty() {
+                let position = positions.get(place).map_or(0, |mark| mark.position);
+                pending.last = hash_at(self.engine.store(), *place, position).await?;
+            }
+        }
+        let batch = self.gather(&positions).await?;
+        if !batch.to.is_empty() && self.engine.handle(&batch).await? == Handled::Done {
+            self.done(&batch);
+        }
+        self.retry_due().await
+    }
+
+    /// The next events of all places, in their order; up to those that are known to fail.
+    async fn gather(&mut self, positions: &Positions) -> Result<Batch, Trouble> {
+        let mut batch = Batch::default();
+        let mut room = self.engine.batch_events_max();
+        let name = self.engine.consumer().name();
+        for (place, pending) in &mut self.places {
+            let from = positions.get(place).copied().unwrap_or_default();
+            let failing = self.engine.failing_at(*place);
+            let mut walk = Walk { store: self.engine.store(), name, place: *place, failing, to: from };
+            walk.walk(pending, &mut batch, &mut room).await?;
+            if walk.to != from {
+                batch.to.insert(*place, walk.to);
+            }
+            if room == 0 {
+                break;
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Forgets what was handled.
+    fn done(&mut self, batch: &Batch) {
+        for event in &batch.events {
+            if let Some(pending) = self.places.get_mut(&(event.stream, event.lane)) {
+                pending.last = Some((event.position, event.hash));
+            }
+        }
+        for (place, to) in &batch.to {
+            let Some(pending) = self.places.get_mut(place) else { continue };
+            let next = to.kafka_offset.unwrap_or(0);
+            while pending.items.front().is_some_and(|item| item.offset < next) {
+                pending.items.pop_front();
+            }
+        }
+    }
+
+    async fn retry_due(&mut self) -> Result<(), Trouble> {
+        for (place, failing) in self.engine.due() {
+            let positions = self.engine.positions().await?;
+            let Some(mark) = positions.get(&place) else { continue };
+            if mark.position + 1 < failing {
+                continue;
+            }
+            if mark.position + 1 > failing || !self.places.contains_key(&place) {
+                self.engine.forget_failing(|other, _| other != place);
+                continue;
+            }
+            let event = log::behind(self.engine.store().reads(), place.0, place.1, mark.position, 1).await?;
+            let Some(event) = event.into_iter().next() else { continue };
+            let item = self.places.get(&place).and_then(|pending| pending.offset_of(failing));
+            let to =
+                Mark { position: failing, kafka_offset: item.map(|offset| offset + 1).or(mark.kafka_offset) };
+            let batch = Batch { events: vec![event.clone()], foreign: Vec::new(), to: [(place, to)].into() };
+            if self.engine.retry(event, to).await? == Handled::Done {
+                self.done(&batch);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Pending {
+    fn offset_of(&self, position: i64) -> Option<i64> {
+        let found = self.items.iter().find(|item| match &item.content {
+            Content::Event(event) | Content::Claim(event) => event.position == position,
+            Content::Foreign(_) => false,
+        });
+        found.map(|item| item.offset)
+    }
+}
+
+async fn hash_at(store: &Store, place: Place, position: i64) -> Result<Option<(i64, Hash)>, ReadError> {
+    if position == 0 {
+        return Ok(Some((0, GENESIS)));
+    }
+    let event = log::behind(store.reads(), place.0, place.1, position - 1, 1).await?;
+    Ok(event.first().filter(|event| event.position == position).map(|event| (position, event.hash)))
+}

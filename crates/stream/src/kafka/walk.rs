@@ -1,0 +1,156 @@
+//! The walk over what waits of one place: each record must follow the one before it.
+
+use domain::chain::Hash;
+use store::{
+    Store,
+    batch::LogEvent,
+    log::{self, Span},
+};
+
+use super::slot::{Content, Item, Pending};
+use crate::{
+    dead_letter::Foreign,
+    engine::{Batch, Stopped, Trouble},
+    position::{Mark, Place},
+    runtime::check_dense,
+};
+
+/// Walks over what waits of one place.
+pub(super) struct Walk<'a> {
+    pub(super) store: &'a Store,
+    pub(super) name: &'static str,
+    pub(super) place: Place,
+    /// The position that is not to be reached.
+    pub(super) failing: Option<i64>,
+    pub(super) to: Mark,
+}
+
+impl Walk<'_> {
+    /// Takes what follows, as long as there is room, and sets aside what is not of this log.
+    pub(super) async fn walk(
+        &mut self,
+        pending: &mut Pending,
+        batch: &mut Batch,
+        room: &mut usize,
+    ) -> Result<(), Trouble> {
+        let mut last = pending.last;
+        for item in &pending.items {
+            if *room == 0 {
+                break;
+            }
+            let (event, is_claim) = match &item.content {
+                Content::Foreign(message) => {
+                    self.set_aside(message.clone(), batch);
+                    continue;
+                }
+                Content::Event(event) => (event, false),
+                Content::Claim(event) => (event, true),
+            };
+            if event.position > self.to.position + 1 {
+                if pending.in_order {
+                    return Err(self.missing(event.position));
+                }
+                let filled = self.fill_up(event.position - 1, batch, room).await?;
+                last = filled.or(last);
+            }
+            let next = self.to.position + 1;
+            if event.position <= self.to.position {
+                self.to.kafka_offset = Some(item.offset + 1);
+                continue;
+            }
+            if self.failing == Some(next) || event.position != next {
+                break;
+            }
+            let event = if is_claim { self.load_from_log(next).await? } else { event.clone() };
+            let follows =
+                last.is_none_or(|(position, hash)| position + 1 != next || event.seal(&hash) == event.hash);
+            if !follows {
+                self.set_aside(forged(item, &event), batch);
+                continue;
+            }
+            pending.in_order = true;
+            last = Some((next, event.hash));
+            self.to = Mark { position: next, kafka_offset: Some(item.offset + 1) };
+            batch.events.push(event);
+            *room -= 1;
+        }
+        Ok(())
+    }
+
+    fn set_aside(&mut self, message: Foreign, batch: &mut Batch) {
+        tracing::error!(
+            consumer = self.name,
+            stream = self.place.0.name(),
+            lane = self.place.1.0,
+            offset = message.offset,
+            reason = message.reason,
+            "a message that is not of this log is set aside"
+        );
+        self.to.kafka_offset = Some(message.offset + 1);
+        batch.foreign.push(message);
+    }
+
+    /// Reads from the log what the topic does not hold any more, up to a position; gives the last hash.
+    async fn fill_up(
+        &mut self,
+        until: i64,
+        batch: &mut Batch,
+        room: &mut usize,
+    ) -> Result<Option<(i64, Hash)>, Trouble> {
+        let until = self.failing.map_or(until, |failing| until.min(failing - 1));
+        let behind = self.to.position;
+        let until = until.min(behind.saturating_add(i64::try_from(*room).unwrap_or(i64::MAX)));
+        if until <= behind {
+            return Ok(None);
+        }
+        tracing::warn!(
+            consumer = self.name,
+            stream = self.place.0.name(),
+            lane = self.place.1.0,
+            from = behind + 1,
+            until,
+            "the topic does not hold the events that come next; they are read from the log"
+        );
+        let span = Span { stream: self.place.0, lane: self.place.1, behind, until };
+        let events = log::spans(self.store.reads(), &[span]).await?;
+        check_dense(self.name, &[span], &events)?;
+        self.to.position = until;
+        *room -= events.len();
+        let last = events.last().map(|event| (event.position, event.hash));
+        batch.events.extend(events);
+        Ok(last)
+    }
+
+    async fn load_from_log(&self, position: i64) -> Result<LogEvent, Trouble> {
+        let span = Span { stream: self.place.0, lane: self.place.1, behind: position - 1, until: position };
+        let events = log::spans(self.store.reads(), &[span]).await?;
+        check_dense(self.name, &[span], &events)?;
+        events.into_iter().next().ok_or_else(|| self.missing(position))
+    }
+
+    fn missing(&self, found: i64) -> Trouble {
+        Trouble::Stopped(Stopped::EventsMissing {
+            consumer: self.name,
+            stream: self.place.0,
+            lane: self.place.1,
+            expected: self.to.position + 1,
+            found: Some(found),
+            from: "the topic",
+        })
+    }
+}
+
+/// A record with all the headers of ours that does not follow the one before it.
+fn forged(item: &Item, event: &LogEvent) -> Foreign {
+    Foreign {
+        place: (event.stream, event.lane),
+        offset: item.offset,
+        key: Some(event.merchant_id.to_string().into_bytes()),
+        payload: Some(event.payload.clone().into_bytes()),
+        headers: vec![("event-type".to_owned(), Some(event.event_type.clone().into_bytes()))],
+        reason: format!(
+            "its hash does not follow that of position {}, so it is not of this log",
+            event.position - 1
+        ),
+    }
+}
