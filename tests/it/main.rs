@@ -13,6 +13,7 @@ mod documents;
 mod e2e_seed_session;
 mod event_log;
 mod faults;
+mod guide;
 mod idempotency;
 mod kafka_cluster;
 mod kafka_consumers;
