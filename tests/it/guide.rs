@@ -72,12 +72,18 @@ fn every_command_of_the_guide_does_what_it_shows() {
     let state = Folder::new();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     // A command that fails ends the session; whatever is left of it is stopped.
-    let mut script = "set -eu\ntrap 'for job in $(jobs -p); do kill -9 $job; done; scripts/services down' EXIT\n".to_owned();
+    let mut script =
+        "set -eu\ntrap 'for job in $(jobs -p); do kill -9 $job; done; scripts/services down' EXIT\n"
+            .to_owned();
     for block in &blocks {
         script.push_str(&block.commands.replace("5153", &port));
         script.push_str(&format!("\necho '{MARK}'\n"));
     }
-    let output = run(&script.replace("target/guide", &format!("{}/guide", state.path().display())), &port, state.path());
+    let output = run(
+        &script.replace("target/guide", &format!("{}/guide", state.path().display())),
+        &port,
+        state.path(),
+    );
     let printed: Vec<&str> = output.split(&format!("{MARK}\n")).collect();
     assert_eq!(printed.len(), blocks.len() + 1, "the session ended early:\n{output}");
     for (block, printed) in blocks.iter().zip(printed) {

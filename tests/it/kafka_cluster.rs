@@ -16,7 +16,7 @@ const PROBE: [(&str, &str); 1] = [("FINTECH_PROBE", "1")];
 const TABLE: &str = "create table probe (event_id text, stream bigint, lane bigint, position bigint)";
 
 /// The only broker goes away while payments go on: none is refused, none is lost, and what has gathered is published
-/// in order when it is back. Failure modes 13, 17, 33 and 41.
+/// in order when it is back. Failure modes 7, 13, 17, 33 and 41.
 #[test]
 fn payments_go_on_while_the_broker_is_away() {
     let kafka = Kafka::cluster(1);
@@ -38,11 +38,20 @@ fn payments_go_on_while_the_broker_is_away() {
         server.log().contains("publishing has stopped").then_some(())
     });
     server.completed_payment(&merchant, 100);
+    let status = |server: &Server| {
+        let shown = server.run(&["relay"]).stdout;
+        let row: Vec<String> = shown.lines().nth(1).unwrap().split_whitespace().map(str::to_owned).collect();
+        (row[0].clone(), row[2].clone(), row[3].parse::<f64>().unwrap())
+    };
+    let (lease, unpublished, oldest) = status(&server);
+    assert_eq!((lease.as_str(), unpublished.as_str()), ("held", "302"));
+    assert!(oldest > 1.0, "the age of the oldest event that is not published: {oldest}");
     kafka.node("start", 1);
     kafka.hold_the_log(&server);
     effects_are_once_each(&server);
     server.verify_log();
     assert_eq!(server.query("select count(*) from dead_letters"), ["0"]);
+    eventually("the relay to note it", || (status(&server).1 == "0").then_some(()));
 }
 
 /// The leader of everything is killed under load, then another; then two of three are away, which is fewer than

@@ -30,7 +30,7 @@ pub async fn show(options: Options, settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn seconds(micros: i64) -> String {
+pub fn seconds(micros: i64) -> String {
     let millis = micros / MICROS_A_MILLISECOND;
     format!("{}.{:03}", millis / 1000, millis % 1000)
 }

@@ -7,6 +7,7 @@ mod events;
 mod migrate;
 mod output;
 mod progress;
+mod relay;
 mod replay;
 mod topics;
 
@@ -59,6 +60,8 @@ enum Command {
     },
     /// Show how far behind each consumer is
     Consumers(consumers::Options),
+    /// Show how far publishing to Kafka is behind the log
+    Relay,
     /// Look at what consumers could not handle, try it again or give it up
     DeadLetters {
         #[command(subcommand)]
@@ -100,6 +103,7 @@ pub fn run() -> anyhow::Result<()> {
         Command::Consumers(options) => {
             block_on(&layers, Output::Stderr, |settings| consumers::show(options, settings))
         }
+        Command::Relay => block_on(&layers, Output::Stderr, relay::show),
         Command::DeadLetters { command } => {
             block_on(&layers, Output::Stderr, |settings| dead_letters::run(command, settings))
         }

@@ -106,7 +106,8 @@ impl Slot {
     /// Handles what waits, a batch of it, and what had failed and is due.
     pub(super) async fn handle(&mut self) -> Result<(), Trouble> {
         let is_known = self.engine.known_positions().is_some();
-        let is_idle = self.places.values().all(|pending| pending.items.is_empty()) && self.engine.due().is_empty();
+        let is_idle =
+            self.places.values().all(|pending| pending.items.is_empty()) && self.engine.due().is_empty();
         if is_idle && (is_known || self.places.is_empty()) {
             return Ok(());
         }

@@ -12,6 +12,7 @@
 pub mod cursor;
 pub mod dead_letters;
 pub mod lease;
+pub mod status;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
