@@ -77,7 +77,9 @@ fn every_command_of_the_guide_does_what_it_shows() {
             .to_owned();
     for block in &blocks {
         script.push_str(&block.commands.replace("5153", &port));
-        script.push_str(&format!("\necho '{MARK}'\n"));
+        script.push_str("\necho '");
+        script.push_str(MARK);
+        script.push_str("'\n");
     }
     let output = run(
         &script.replace("target/guide", &format!("{}/guide", state.path().display())),

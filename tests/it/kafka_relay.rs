@@ -119,7 +119,7 @@ fn a_relay_that_dies_at_any_step_loses_and_doubles_nothing() {
 /// 1, 3, 9, 10, 35, 36 and 37.
 #[test]
 fn a_relay_that_is_killed_again_and_again_under_load_loses_and_doubles_nothing() {
-    const KILLS: u32 = 120;
+    const KILLS: u32 = 190;
     let kafka = Kafka::new();
     let server = kafka.server(
         Kind::Postgres,
