@@ -62,17 +62,11 @@ pub struct Publisher {
 
 enum Job {
     Send(Vec<Outgoing>),
-    Commit { behind: Offsets, reply: oneshot::Sender<Result<Committed, PublishError>> },
+    Commit { behind: Offsets, reply: oneshot::Sender<Result<LastOffsets, PublishError>> },
 }
 
-/// A transaction that was committed.
-#[derive(Debug)]
-pub struct Committed {
-    /// Where the last record of each topic and partition lies.
-    pub last: Vec<((Topic, i32), i64)>,
-    /// How long the acknowledgements took after the last record was handed over.
-    pub acks_took: Duration,
-}
+/// Where the last record of each topic and partition lies.
+pub type LastOffsets = Vec<((Topic, i32), i64)>;
 
 impl Publisher {
     /// Makes a producer. When this returns, every older one with the same transactional id is fenced, and its
@@ -97,7 +91,7 @@ impl Publisher {
     }
 
     /// Commits what was handed over; nothing of it unless all records lie behind the offsets that are known.
-    pub async fn commit(&self, behind: Offsets) -> Result<Committed, PublishError> {
+    pub async fn commit(&self, behind: Offsets) -> Result<LastOffsets, PublishError> {
         let (reply, answer) = oneshot::channel();
         self.hand_over(Job::Commit { behind, reply }).await?;
         answer.await.unwrap_or_else(|_| Err(ended()))
@@ -236,7 +230,7 @@ impl Open {
         producer: &BaseProducer<Deliveries>,
         names: &Names,
         behind: &Offsets,
-    ) -> Result<Committed, PublishError> {
+    ) -> Result<LastOffsets, PublishError> {
         if let Some(failure) = self.failure {
             return Err(failure);
         }
@@ -257,10 +251,9 @@ impl Open {
         if let Some(error) = deliveries.failure() {
             return Err(error);
         }
-        let acks_took = handed_over.elapsed();
         #[cfg(debug_assertions)]
         crate::fail::at("relay.acknowledged");
-        let last: Vec<_> = self.places.into_iter().zip(deliveries.offsets()).collect();
+        let last: LastOffsets = self.places.into_iter().zip(deliveries.offsets()).collect();
         for ((topic, partition), offset) in &last {
             if behind.get(&(*topic, *partition)).is_some_and(|known| offset <= known) {
                 // Nothing of it is seen by anybody: the transaction is aborted with this producer.
@@ -270,7 +263,7 @@ impl Open {
         commit(producer)?;
         #[cfg(debug_assertions)]
         crate::fail::at("relay.committed");
-        Ok(Committed { last, acks_took })
+        Ok(last)
     }
 }
 

@@ -43,7 +43,7 @@ use crate::{
     kafka::{
         self,
         ends::{self, End, EndsError, Noted},
-        publisher::{Committed, PublishError, Publisher},
+        publisher::{LastOffsets, PublishError, Publisher},
         record::{self, Outgoing, Topic},
         topics::{self, TopicError},
     },
@@ -57,8 +57,12 @@ const NOTE_INTERVAL: Duration = Duration::from_millis(500);
 const DEAD_LETTERS_INTERVAL: Duration = Duration::from_millis(250);
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// The broker marks a committed transaction in all of its partitions only after it has answered; a transaction that begins
+/// before is sent away, and comes again after 20 ms.
+const PAUSE_BEHIND_COMMIT: Duration = Duration::from_millis(3);
 /// A backlog is published in transactions of so many batches.
 const BATCHES_A_TRANSACTION_MAX: usize = 8;
+const ATTEMPTS_TO_CATCH_UP_MAX: u32 = 20;
 /// How long a rebuild waits for the lease of a relay that may have died, in lengths of it.
 const LEASES_WAITED_FOR: u32 = 4;
 /// Batches up to this size are logged event by event.
@@ -97,6 +101,18 @@ enum Trouble {
         stream.name()
     )]
     AnotherLog { stream: Stream, lane: Lane, position: i64 },
+}
+
+impl Trouble {
+    const fn may_pass(&self) -> bool {
+        match self {
+            Self::Database(_)
+            | Self::Ends(_)
+            | Self::Publish(_)
+            | Self::Topics(TopicError::Unavailable { .. }) => true,
+            Self::Topics(_) | Self::TopicAhead { .. } | Self::AnotherLog { .. } => false,
+        }
+    }
 }
 
 /// Publishes the log until `stopping` turns true, whenever this process holds the lease.
@@ -159,7 +175,18 @@ pub async fn catch_up(
         }
         drop(tokio::time::timeout(BACKOFF_MIN, relay.standing.changed()).await);
     }
-    let led = relay.lead(&mut stopping, true).await;
+    let mut attempts = 1;
+    let led = loop {
+        match relay.lead(&mut stopping, true).await {
+            // Topics that were made a moment ago have leaders a moment later.
+            Err(trouble) if trouble.may_pass() && attempts < ATTEMPTS_TO_CATCH_UP_MAX => {
+                tracing::warn!(reason = %trouble, "publishing was interrupted; it is tried again");
+                attempts += 1;
+                tokio::time::sleep(BACKOFF_MIN * attempts).await;
+            }
+            led => break led,
+        }
+    };
     stop_lease.send_replace(true);
     drop(keeper.await);
     led.map_err(|trouble| trouble.to_string())
@@ -200,32 +227,6 @@ struct Sent {
     letters: BTreeSet<Uuid>,
 }
 
-/// How long to wait after a commit before the next transaction begins. The broker marks a committed transaction in
-/// all of its partitions only afterwards; a new one that comes too early is sent away and comes again after 20 ms.
-struct Gather(Duration);
-
-impl Gather {
-    const MIN: Duration = Duration::from_millis(1);
-    const MAX: Duration = Duration::from_millis(10);
-    const SENT_AWAY: Duration = Duration::from_millis(20);
-    const STEP_UP: Duration = Duration::from_millis(1);
-    const STEP_DOWN: Duration = Duration::from_micros(100);
-    /// The acknowledgements of larger transactions take long by themselves.
-    const EVENTS_MAX: u64 = 500;
-
-    fn learn(&mut self, sent: &Sent, acks_took: Duration) {
-        if sent.events > Self::EVENTS_MAX {
-            return;
-        }
-        self.0 = if acks_took > Self::SENT_AWAY {
-            self.0 + Self::STEP_UP
-        } else {
-            self.0.saturating_sub(Self::STEP_DOWN)
-        };
-        self.0 = self.0.clamp(Self::MIN, Self::MAX);
-    }
-}
-
 impl Relay {
     fn epoch(&self) -> Option<i64> {
         self.standing.borrow().filter(Standing::is_held).map(|standing| standing.epoch)
@@ -256,7 +257,6 @@ impl Relay {
         let mut commits = self.store.commits();
         let mut noted_at = Instant::now();
         let mut letters_at = None::<Instant>;
-        let mut gather = Gather(Gather::MIN);
         let mut next_at = tokio::time::Instant::now();
         loop {
             commits.mark_unchanged();
@@ -278,10 +278,9 @@ impl Relay {
             }
             if !batch.events.is_empty() || !letters.is_empty() {
                 let sent = self.send(publisher, kafka, &mut progress, batch, letters).await?;
-                let committed = publisher.commit(progress.offsets.clone()).await?;
-                gather.learn(&sent, committed.acks_took);
-                next_at = tokio::time::Instant::now() + gather.0;
-                self.settle(sent, committed, &mut progress).await?;
+                let last = publisher.commit(progress.offsets.clone()).await?;
+                next_at = tokio::time::Instant::now() + PAUSE_BEHIND_COMMIT;
+                self.settle(sent, last, &mut progress).await?;
                 tokio::time::sleep_until(next_at).await;
                 continue;
             }
@@ -450,10 +449,10 @@ impl Relay {
     }
 
     /// Takes in where a transaction's records lie.
-    async fn settle(&self, sent: Sent, committed: Committed, progress: &mut Progress) -> Result<(), Trouble> {
+    async fn settle(&self, sent: Sent, last: LastOffsets, progress: &mut Progress) -> Result<(), Trouble> {
         self.published.fetch_add(sent.events, Ordering::Relaxed);
         let mut last_letters = BTreeMap::new();
-        for ((topic, partition), offset) in committed.last {
+        for ((topic, partition), offset) in last {
             progress.offsets.insert((topic, partition), offset);
             let Ok(lane) = u16::try_from(partition) else { continue };
             match topic {
