@@ -21,7 +21,7 @@ const KAFKA_PATIENCE_AT_START: Duration = Duration::from_secs(3);
 /// Makes and checks the topics. A topic that cannot be published to stops the start; a Kafka that is away does not.
 pub async fn prepare(store: &Store, settings: &Settings) -> anyhow::Result<()> {
     let Some(kafka) = &settings.kafka else { return Ok(()) };
-    match topics::ensure_patiently(kafka, store.lanes(), KAFKA_PATIENCE_AT_START).await {
+    match topics::ensure_within(kafka, store.lanes(), KAFKA_PATIENCE_AT_START).await {
         Ok(checked) => {
             for warning in checked.warnings {
                 tracing::warn!("{warning}");

@@ -27,7 +27,7 @@ use super::{
 };
 
 /// Until all records of a transaction are acknowledged, or it is given up.
-const ACKS_TIMEOUT: Duration = Duration::from_secs(30);
+const ACKS_TIMEOUT: Duration = Duration::from_secs(20);
 const INIT_TIMEOUT: Duration = Duration::from_secs(30);
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two looks at the delivery reports.

@@ -39,6 +39,15 @@ pub struct Checked {
 
 /// Makes the topics that are missing and checks the others.
 pub async fn ensure(settings: &Settings, lanes: u16) -> Result<Checked, TopicError> {
+    ensure_within(settings, lanes, REQUEST_TIMEOUT).await
+}
+
+/// The same, when Kafka answers the first question within `patience`.
+pub async fn ensure_within(
+    settings: &Settings,
+    lanes: u16,
+    patience: Duration,
+) -> Result<Checked, TopicError> {
     let unavailable = |error: KafkaError| TopicError::Unavailable {
         servers: settings.bootstrap_servers.clone(),
         reason: error.to_string(),
@@ -51,7 +60,7 @@ pub async fn ensure(settings: &Settings, lanes: u16) -> Result<Checked, TopicErr
         AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT));
 
     let (client, metadata) = blocking(client, move |client| {
-        client.inner().fetch_metadata(None, REQUEST_TIMEOUT).map(|metadata| {
+        client.inner().fetch_metadata(None, patience).map(|metadata| {
             let topics = metadata.topics().iter().filter(|topic| topic.error().is_none());
             let topics: Vec<(String, usize)> =
                 topics.map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect();
@@ -140,23 +149,6 @@ async fn make(
         }
     }
     Ok(())
-}
-
-/// Ensures the topics, trying again until `patience` is over while Kafka does not answer.
-pub async fn ensure_patiently(
-    settings: &Settings,
-    lanes: u16,
-    patience: Duration,
-) -> Result<Checked, TopicError> {
-    let deadline = tokio::time::Instant::now() + patience;
-    loop {
-        match ensure(settings, lanes).await {
-            Err(TopicError::Unavailable { .. }) if tokio::time::Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-            result => return result,
-        }
-    }
 }
 
 /// Runs what blocks on a thread that may block, and gives the client back.
