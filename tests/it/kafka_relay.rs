@@ -77,6 +77,17 @@ fn the_topics_hold_the_log(kind: Kind) {
     assert_eq!(value["occurredAt"], created.headers["occurred-at"].as_str());
 }
 
+/// Whatever it is compressed with, librdkafka reads it.
+#[test]
+fn every_compression_is_understood() {
+    for compression in ["none", "gzip", "lz4", "zstd"] {
+        let kafka = Kafka::new();
+        let server = kafka.server(Kind::Sqlite, &[("Kafka__CompressionType", compression)]);
+        some_life(&server);
+        kafka.hold_the_log(&server);
+    }
+}
+
 #[test]
 fn the_topics_hold_the_log_of_sqlite() {
     the_topics_hold_the_log(Kind::Sqlite);

@@ -7,11 +7,8 @@
 //! - `latency DATABASE SERVERS RATE SECONDS`: from the answer of a commit to the consumer's stored effect
 
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -24,10 +21,11 @@ use domain::{
     state::Outcome,
     time::Timestamp,
 };
-use futures_util::future::BoxFuture;
+use futures_util::{StreamExt as _, future::BoxFuture};
 use rdkafka::{
     ClientConfig,
     error::{KafkaError, RDKafkaErrorCode},
+    message::{Header, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, Producer as _},
 };
 use store::{Location, Store, batch::LogEvent, log, request::Request, sql::Transaction};
@@ -54,7 +52,7 @@ async fn main() -> Result<(), Failure> {
         ["bare", database, servers, events] => bare(&open(database).await?, servers, events.parse()?).await,
         ["totals", database, servers] => totals(open(database).await?, servers).await,
         ["latency", database, servers, rate, seconds] => {
-            latency(open(database).await?, servers, rate.parse()?, seconds.parse()?).await
+            latency(database, open(database).await?, servers, rate.parse()?, seconds.parse()?).await
         }
         _ => Err("see the top of this file".into()),
     }
@@ -158,11 +156,15 @@ async fn bare(store: &Store, servers: &str, events: usize) -> Result<(), Failure
     for event in sample.iter().cycle().take(events) {
         let outgoing = record::encode(event, usize::MAX);
         let value = outgoing.value.unwrap_or_default();
+        let mut headers = OwnedHeaders::new_with_capacity(outgoing.headers.len());
+        for (key, value) in &outgoing.headers {
+            headers = headers.insert(Header { key, value: Some(value) });
+        }
         let mut record = BaseRecord::to("bench.bare")
             .partition(outgoing.partition)
             .key(&outgoing.key)
             .payload(&value)
-            .headers(outgoing.headers);
+            .headers(headers);
         loop {
             match producer.send(record) {
                 Ok(()) => break,
@@ -185,7 +187,11 @@ fn rate(events: usize, took: Duration) -> u128 {
 }
 
 /// What every merchant has taken, by currency and day: one statement a batch.
-struct Totals;
+#[derive(Default)]
+struct Totals {
+    /// Tells with each commit, over PostgreSQL's channel, how far it came: `lane:position` and the next.
+    tells: bool,
+}
 
 impl Consumer for Totals {
     fn name(&self) -> &'static str {
@@ -234,6 +240,13 @@ impl Consumer for Totals {
                 rows.join(", ")
             );
             transaction.execute(&sql, params).await?;
+            if self.tells {
+                let ends: BTreeMap<u16, i64> =
+                    events.iter().map(|event| (event.lane.0, event.position)).collect();
+                let ends: Vec<String> = ends.iter().map(|(lane, end)| format!("{lane}:{end}")).collect();
+                let sql = "select pg_notify('bench', $1)";
+                transaction.execute(sql, vec![ends.join(" ").into()]).await?;
+            }
             Ok(())
         })
     }
@@ -270,7 +283,7 @@ async fn totals(store: Store, servers: &str) -> Result<(), Failure> {
         store.clone(),
         kafka(servers),
         Group::Named("bench-totals"),
-        vec![Arc::new(Totals)],
+        vec![Arc::new(Totals::default())],
         CONSUMING,
         stopping,
     );
@@ -291,10 +304,18 @@ async fn totals(store: Store, servers: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Payments at a fixed rate; each is timed from the answer of its commit until the consumer's position in the
-/// database is seen at or behind it, which is looked up all the time.
-async fn latency(store: Store, servers: &str, rate: u64, seconds: u64) -> Result<(), Failure> {
+/// Payments at a fixed rate; each is timed from the answer of its commit until the database tells that the
+/// consumer's transaction is committed.
+async fn latency(
+    database: &str,
+    store: Store,
+    servers: &str,
+    rate: u64,
+    seconds: u64,
+) -> Result<(), Failure> {
     table(&store).await?;
+    let seen: Seen = Arc::default();
+    let listening = listen(database, seen.clone()).await?;
     let merchants = merchants(&store).await?;
     let (stop, stopping) = watch::channel(false);
     let mut running = tokio::task::JoinSet::new();
@@ -310,16 +331,12 @@ async fn latency(store: Store, servers: &str, rate: u64, seconds: u64) -> Result
         store.clone(),
         kafka(servers),
         Group::Named("bench-totals"),
-        vec![Arc::new(Totals)],
+        vec![Arc::new(Totals { tells: true })],
         CONSUMING,
         stopping,
     ));
     // Payments, and when each was committed.
     let committed: Committed = Arc::default();
-    let micros: Arc<Mutex<Vec<u64>>> = Arc::default();
-    let is_measuring = Arc::new(AtomicU64::new(1));
-    let watching =
-        tokio::spawn(watch_positions(store.clone(), committed.clone(), micros.clone(), is_measuring.clone()));
     let mut sent = tokio::task::JoinSet::new();
     let begun = tokio::time::Instant::now();
     for number in 0..rate * seconds {
@@ -336,20 +353,27 @@ async fn latency(store: Store, servers: &str, rate: u64, seconds: u64) -> Result
             if let (Ok(answer), true) = (answer, counts)
                 && let Outcome::Payments(payments) = answer.outcome
             {
-                committed
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner)
-                    .push((payments[0].id.0, at));
+                lock(&committed).push((payments[0].id.0, at));
             }
         });
     }
     while sent.join_next().await.is_some() {}
     tokio::time::sleep(Duration::from_secs(2)).await;
-    is_measuring.store(0, Ordering::Release);
-    watching.await?;
     stop.send_replace(true);
     while running.join_next().await.is_some() {}
-    let mut micros = std::mem::take(&mut *micros.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    listening.abort();
+    let committed = std::mem::take(&mut *lock(&committed));
+    let seen = std::mem::take(&mut *lock(&seen));
+    let mut micros = Vec::with_capacity(committed.len());
+    for (payment, at) in committed {
+        let events = log::by_subject(store.reads(), payment, 1).await?;
+        let event = events.first().ok_or("an event of each payment")?;
+        let moves = seen.get(&event.lane.0).ok_or("a lane that was handled")?;
+        let reached = moves.partition_point(|(reached, _)| *reached < event.position);
+        let (_, seen_at) = moves.get(reached).ok_or("an event that was handled")?;
+        let took = seen_at.saturating_duration_since(at);
+        micros.push(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
     micros.sort_unstable();
     let at = |thousandths: usize| {
         let index = (micros.len() * thousandths / 1000).min(micros.len().saturating_sub(1));
@@ -369,36 +393,32 @@ async fn latency(store: Store, servers: &str, rate: u64, seconds: u64) -> Result
 
 type Committed = Arc<Mutex<Vec<(Uuid, Instant)>>>;
 
-async fn watch_positions(
-    store: Store,
-    committed: Committed,
-    micros: Arc<Mutex<Vec<u64>>>,
-    is_measuring: Arc<AtomicU64>,
-) {
-    // When each position of a lane was first seen reached.
-    let mut seen: HashMap<u16, Vec<(i64, Instant)>> = HashMap::new();
-    let sql = "select lane, position from consumer_positions where consumer = 'bench_totals'";
-    while is_measuring.load(Ordering::Acquire) == 1 {
-        let rows = store.reads().query(sql, Vec::new()).await.unwrap_or_default();
-        let at = Instant::now();
-        for row in &rows {
-            let (Ok(lane), Ok(position)) = (row.int(0), row.int(1)) else { continue };
-            let moves = seen.entry(u16::try_from(lane).unwrap_or(0)).or_default();
-            if moves.last().is_none_or(|(last, _)| *last < position) {
-                moves.push((position, at));
+/// When each position of a lane was reached.
+type Seen = Arc<Mutex<HashMap<u16, Vec<(i64, Instant)>>>>;
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+async fn listen(database: &str, seen: Seen) -> Result<tokio::task::JoinHandle<()>, Failure> {
+    let (client, mut connection) = tokio_postgres::connect(database, tokio_postgres::NoTls).await?;
+    let task = tokio::spawn(async move {
+        // Kept until the listening ends.
+        let mut messages = std::pin::pin!(futures_util::stream::poll_fn(|cx| connection.poll_message(cx)));
+        while let Some(Ok(message)) = messages.next().await {
+            let at = Instant::now();
+            let tokio_postgres::AsyncMessage::Notification(notification) = message else { continue };
+            let mut seen = lock(&seen);
+            for end in notification.payload().split(' ') {
+                let Some((lane, position)) = end.split_once(':') else { continue };
+                if let (Ok(lane), Ok(position)) = (lane.parse(), position.parse()) {
+                    seen.entry(lane).or_default().push((position, at));
+                }
             }
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    let committed = std::mem::take(&mut *committed.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-    for (payment, at) in committed {
-        let Ok(events) = log::by_subject(store.reads(), payment, 1).await else { continue };
-        let Some(event) = events.first() else { continue };
-        let Some(moves) = seen.get(&event.lane.0) else { continue };
-        let reached = moves.partition_point(|(reached, _)| *reached < event.position);
-        if let Some((_, seen_at)) = moves.get(reached) {
-            let mut micros = micros.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            micros.push(u64::try_from(seen_at.saturating_duration_since(at).as_micros()).unwrap_or(u64::MAX));
-        }
-    }
+    });
+    client.batch_execute("listen bench").await?;
+    // Without its client the connection would end.
+    std::mem::forget(client);
+    Ok(task)
 }

@@ -4,6 +4,7 @@ pub mod ends;
 pub mod group;
 pub mod lag;
 mod member;
+mod producer;
 pub mod publisher;
 pub mod record;
 mod slot;
@@ -18,6 +19,7 @@ use rdkafka::{
     ClientConfig, ClientContext, config::RDKafkaLogLevel, consumer::ConsumerContext, error::KafkaError,
 };
 
+use self::record::Topic;
 use crate::consumer::Group;
 
 pub const DEAD_LETTER_TOPIC: &str = "dead-letter-queue";
@@ -107,29 +109,26 @@ impl Settings {
         self.client()
     }
 
-    /// The relay's: idempotent and transactional, acknowledged by all replicas in sync.
-    pub(crate) fn producer(&self, transactional_id: &str) -> ClientConfig {
-        let mut config = self.client();
-        config
-            .set("transactional.id", transactional_id)
-            .set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string())
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            .set("retries", self.send_retries.to_string())
-            .set("retry.backoff.ms", "50")
-            .set("retry.backoff.max.ms", "1000")
-            .set("compression.codec", &self.compression)
-            // The relay names the partition itself; whoever else uses this client's defaults gets Java's placement.
-            .set("partitioner", "murmur2_random")
-            // A batch is handed over whole and then waited for: there is nothing to linger for.
-            .set("linger.ms", "0")
-            .set("batch.num.messages", "10000")
-            .set("batch.size", BATCH_BYTES_MAX.min(self.message_bytes_max).to_string())
-            .set("message.max.bytes", (self.message_bytes_max + RECORD_OVERHEAD_BYTES).to_string())
-            .set("queue.buffering.max.messages", "100000")
-            .set("queue.buffering.max.kbytes", "32768")
-            .set("enable.metrics.push", "false");
-        config
+    pub fn name(&self, topic: Topic) -> String {
+        match topic {
+            Topic::Stream(stream) => self.topic(stream),
+            Topic::DeadLetters => self.dead_letter_topic(),
+        }
+    }
+
+    /// The relay's producer: idempotent and transactional, acknowledged by all replicas in sync.
+    pub(crate) fn transactions(&self) -> producer::Config {
+        producer::Config {
+            servers: self.bootstrap_servers.clone(),
+            security: producer::Security::new(&self.security),
+            transactional_id: self.transactional_id(),
+            transaction_timeout: TRANSACTION_TIMEOUT,
+            compression: producer::Compression::parse(&self.compression)
+                .unwrap_or(producer::Compression::Snappy),
+            batch_bytes_max: BATCH_BYTES_MAX.min(self.message_bytes_max),
+            retries: self.send_retries,
+            topics: Topic::ALL.iter().map(|topic| self.name(*topic)).collect(),
+        }
     }
 
     /// A reader without a group, from where it is told to the end, for looking at what was really published.

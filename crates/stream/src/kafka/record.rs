@@ -14,7 +14,7 @@ use domain::{
     lane::Lane,
     time::Timestamp,
 };
-use rdkafka::message::{Header, Headers, OwnedHeaders};
+use rdkafka::message::{Header, Headers};
 use serde_json::json;
 use store::batch::LogEvent;
 use uuid::Uuid;
@@ -52,7 +52,6 @@ pub mod header {
 
 const CE_SOURCE: &str = "/fintechplatform";
 const CE_TYPE_PREFIX: &str = "com.fintechplatform.";
-const HEADERS: usize = 16;
 
 /// A record that is ready to be sent.
 pub struct Outgoing {
@@ -60,7 +59,7 @@ pub struct Outgoing {
     pub partition: i32,
     pub key: Vec<u8>,
     pub value: Option<Vec<u8>>,
-    pub headers: OwnedHeaders,
+    pub headers: Vec<(&'static str, String)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,14 +68,35 @@ pub enum Topic {
     DeadLetters,
 }
 
+impl Topic {
+    pub const ALL: [Self; 4] = [
+        Self::Stream(Stream::ALL[0]),
+        Self::Stream(Stream::ALL[1]),
+        Self::Stream(Stream::ALL[2]),
+        Self::DeadLetters,
+    ];
+
+    /// The place in [`Self::ALL`].
+    pub const fn number(self) -> usize {
+        match self {
+            Self::Stream(stream) => stream.index(),
+            Self::DeadLetters => 3,
+        }
+    }
+
+    pub fn from_number(number: usize) -> Option<Self> {
+        Self::ALL.get(number).copied()
+    }
+}
+
 /// The event as a record; when its value is larger than `bytes_max`, a claim check for it.
 pub fn encode(event: &LogEvent, bytes_max: usize) -> Outgoing {
-    let headers = headers(event);
-    let fits = event.payload.len() <= bytes_max;
-    let (value, headers) = if fits {
-        (event.payload.as_bytes().to_vec(), headers)
+    let mut headers = headers(event);
+    let value = if event.payload.len() <= bytes_max {
+        event.payload.as_bytes().to_vec()
     } else {
-        (claim(event), headers.insert(Header { key: header::CLAIM_CHECK, value: Some("log") }))
+        headers.push((header::CLAIM_CHECK, "log".to_owned()));
+        claim(event)
     };
     Outgoing {
         topic: Topic::Stream(event.stream),
@@ -98,38 +118,29 @@ fn claim(event: &LogEvent) -> Vec<u8> {
     .into_bytes()
 }
 
-fn headers(event: &LogEvent) -> OwnedHeaders {
-    fn header<'a>(key: &'a str, value: &'a str) -> Header<'a, &'a str> {
-        Header { key, value: Some(value) }
-    }
+fn headers(event: &LogEvent) -> Vec<(&'static str, String)> {
     let occurred_at = event.occurred_at.to_string();
     let id = event.event_id.to_string();
     let command = event.command_id.0.simple().to_string();
-    let mut headers = OwnedHeaders::new_with_capacity(HEADERS);
-    for header in [
-        header(header::EVENT_TYPE, &event.event_type),
-        header(header::OCCURRED_AT, &occurred_at),
-        header(header::EVENT_VERSION, &event.version.to_string()),
-        header(header::POSITION, &event.position.to_string()),
-        header(header::SEQUENCE, &event.sequence.to_string()),
-        header(header::CHAIN_HASH, &hex::encode(event.hash)),
-        header(header::COMMAND_ID, &event.command_id.to_string()),
-        header(header::CONTENT_TYPE, "application/json"),
-        header(header::CE_SPECVERSION, "1.0"),
-        header(header::CE_ID, &id),
-        header(header::CE_SOURCE, CE_SOURCE),
-        header(header::CE_TYPE, &format!("{CE_TYPE_PREFIX}{}.v{}", event.event_type, event.version)),
-        header(header::CE_TIME, &occurred_at),
-        header(header::CE_SUBJECT, &event.subject_id.to_string()),
+    let span = &event.event_id.0.simple().to_string()[16..];
+    vec![
+        (header::EVENT_TYPE, event.event_type.clone()),
+        (header::OCCURRED_AT, occurred_at.clone()),
+        (header::EVENT_VERSION, event.version.to_string()),
+        (header::POSITION, event.position.to_string()),
+        (header::SEQUENCE, event.sequence.to_string()),
+        (header::CHAIN_HASH, hex::encode(event.hash)),
+        (header::COMMAND_ID, event.command_id.to_string()),
+        (header::CONTENT_TYPE, "application/json".to_owned()),
+        (header::CE_SPECVERSION, "1.0".to_owned()),
+        (header::CE_ID, id),
+        (header::CE_SOURCE, CE_SOURCE.to_owned()),
+        (header::CE_TYPE, format!("{CE_TYPE_PREFIX}{}.v{}", event.event_type, event.version)),
+        (header::CE_TIME, occurred_at),
+        (header::CE_SUBJECT, event.subject_id.to_string()),
         // All events of a command are one trace; each of them is a span of it.
-        header(
-            header::TRACEPARENT,
-            &format!("00-{command}-{}-00", &event.event_id.0.simple().to_string()[16..]),
-        ),
-    ] {
-        headers = headers.insert(header);
-    }
-    headers
+        (header::TRACEPARENT, format!("00-{command}-{span}-00")),
+    ]
 }
 
 /// What a record on a topic of ours is.

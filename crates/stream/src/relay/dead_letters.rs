@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::time::Timestamp;
-use rdkafka::message::{Header, OwnedHeaders};
 use store::{
     Store,
     error::ReadError,
@@ -49,24 +48,21 @@ fn letter(row: &Row, groups: &Groups, bytes_max: usize) -> Result<Letter, ReadEr
     let group = groups.get(consumer).map_or(consumer, String::as_str);
     let time = Timestamp::from_micros(row.int(9)?).to_string();
     let payload = row.opt_bytes(6)?;
-    let mut headers = OwnedHeaders::new();
-    for (key, value) in [
-        (header::ORIGINAL_TOPIC, stream.name()),
-        (header::ORIGINAL_EVENT_TYPE, row.opt_text(4)?.unwrap_or("unknown")),
-        (header::FAILURE_REASON, row.text(7)?),
-        (header::RETRY_COUNT, &row.int(8)?.to_string()),
-        (header::CONSUMER_GROUP, group),
-        (header::DLQ_TIMESTAMP, &time),
-        (header::CONSUMER, consumer),
-        (header::ORIGINAL_PARTITION, &lane.to_string()),
-        (header::DEAD_LETTER_ID, &id.to_string()),
-    ] {
-        headers = headers.insert(Header { key, value: Some(value) });
-    }
+    let mut headers = vec![
+        (header::ORIGINAL_TOPIC, stream.name().to_owned()),
+        (header::ORIGINAL_EVENT_TYPE, row.opt_text(4)?.unwrap_or("unknown").to_owned()),
+        (header::FAILURE_REASON, row.text(7)?.to_owned()),
+        (header::RETRY_COUNT, row.int(8)?.to_string()),
+        (header::CONSUMER_GROUP, group.to_owned()),
+        (header::DLQ_TIMESTAMP, time),
+        (header::CONSUMER, consumer.to_owned()),
+        (header::ORIGINAL_PARTITION, lane.to_string()),
+        (header::DEAD_LETTER_ID, id.to_string()),
+    ];
     let fits = payload.is_none_or(|payload| payload.len() <= bytes_max);
     if !fits {
         // The bytes stay in the table, under the id.
-        headers = headers.insert(Header { key: header::CLAIM_CHECK, value: Some("dead_letters") });
+        headers.push((header::CLAIM_CHECK, "dead_letters".to_owned()));
     }
     let record = Outgoing {
         topic: Topic::DeadLetters,

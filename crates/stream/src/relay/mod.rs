@@ -58,8 +58,8 @@ const DEAD_LETTERS_INTERVAL: Duration = Duration::from_millis(250);
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// The broker marks a committed transaction in all of its partitions only after it has answered; a transaction that begins
-/// before is sent away, and comes again after 20 ms.
-const PAUSE_BEHIND_COMMIT: Duration = Duration::from_millis(3);
+/// before is sent away, and comes again.
+const PAUSE_BEHIND_COMMIT: Duration = Duration::from_millis(1);
 /// A backlog is published in transactions of so many batches.
 const BATCHES_A_TRANSACTION_MAX: usize = 8;
 const ATTEMPTS_TO_CATCH_UP_MAX: u32 = 20;
