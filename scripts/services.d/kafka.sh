@@ -114,6 +114,8 @@ LOG4J
       format+=(--add-scram "$mechanism=[name=$kafka_user,password=$kafka_password]")
     done
   fi
+  # What the cluster is to know, as an older one does: FINTECH_KAFKA_FEATURES="transaction.version=0"
+  for feature in ${FINTECH_KAFKA_FEATURES:-}; do format+=(--feature "$feature"); done
   id=$(kafka kafka.tools.StorageTool random-uuid 2>/dev/null)
   for node in $(seq "$replicas"); do
     kafka_properties "$node" "$replicas" "$voters" >"$kafka_folder/$node/server.properties"

@@ -180,6 +180,21 @@ fn a_message_that_is_not_of_the_log_is_set_aside() {
     eventually("lag 0", || (kafka.lag(PROBE_GROUP, &STREAMS) == 0).then_some(()));
 }
 
+/// A client that no longer delivers what it reads, though it is alive to its group, is replaced; nothing is lost with
+/// it. Failure mode 52.
+#[test]
+fn a_client_that_has_gone_deaf_is_replaced() {
+    let kafka = Kafka::new();
+    let server = probed(&kafka, Kind::Sqlite, &[("FINTECH_FAIL", "client=deaf")]);
+    let merchant = server.merchant();
+    for _ in 0..5 {
+        server.completed_payment(&merchant, 100);
+    }
+    eventually("the watchdog", || server.log().contains("stands still").then_some(()));
+    effects_are_once_each(&server);
+    eventually("lag 0", || (kafka.lag(PROBE_GROUP, &STREAMS) == 0).then_some(()));
+}
+
 /// A poison event in the middle of a payment: it and the later ones of the payment are set aside, in the table and on
 /// the topic with the headers of the contract; others go on, and the pauses between attempts stop nobody from polling.
 /// Failure modes 68, 69, 70, 72 and 74.

@@ -2,7 +2,8 @@
 //!
 //! `FINTECH_FAIL` is a list of `POINT=ACTION` with semicolons between them. For a point of the relay the action
 //! is `abort@N`: the N-th time that it is reached the process ends as by SIGKILL. For `consumer` it is
-//! `poison:TEXT` or `transient:TEXT`: an event whose payload holds the text cannot be handled.
+//! `poison:TEXT` or `transient:TEXT`: an event whose payload holds the text cannot be handled; for `client` it is
+//! `deaf`: the first client of each group loses whatever it reads.
 
 use std::{
     collections::HashMap,
@@ -30,6 +31,11 @@ pub fn at(point: &'static str) {
         // No destructor, no flush, no farewell to anybody: what SIGKILL leaves behind.
         std::process::abort();
     }
+}
+
+/// Whether a group's client, the how-many-eth of this process, loses what it reads.
+pub fn is_deaf(client: u32) -> bool {
+    client == 1 && ACTIONS.get("client").is_some_and(|action| action == "deaf")
 }
 
 /// Fails the handling of events as the test asked.

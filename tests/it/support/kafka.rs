@@ -58,8 +58,14 @@ impl Kafka {
 
     /// A cluster of the test's own, which it may stop and start.
     pub fn cluster(nodes: u32) -> Self {
+        Self::cluster_with(nodes, "")
+    }
+
+    /// The same, with features as another version of Kafka has them.
+    pub fn cluster_with(nodes: u32, features: &str) -> Self {
         let own = Folder::new();
-        let up = services(own.path(), &["up", "--only", "kafka", "--kafka-nodes", &nodes.to_string()]);
+        let arguments = ["up", "--only", "kafka", "--kafka-nodes", &nodes.to_string()];
+        let up = services(own.path(), &arguments, features);
         let servers = up.lines().find_map(|line| line.strip_prefix("export Kafka__BootstrapServers="));
         Self { servers: servers.unwrap().to_owned(), prefix: new_prefix(), own: Some(own) }
     }
@@ -67,7 +73,7 @@ impl Kafka {
     /// Stops a node of the test's own cluster as an outage does, or starts it again.
     pub fn node(&self, action: &str, number: u32) {
         let own = self.own.as_ref().expect("the broker that all tests share is not stopped");
-        services(own.path(), &[action, &format!("kafka-{number}")]);
+        services(own.path(), &[action, &format!("kafka-{number}")], "");
     }
 
     /// The real program on these topics.
@@ -289,9 +295,11 @@ fn new_prefix() -> String {
     format!("it-{}.", Uuid::new_v4().simple())
 }
 
-fn services(state: &Path, arguments: &[&str]) -> String {
+fn services(state: &Path, arguments: &[&str], features: &str) -> String {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/services");
-    let output = Command::new(script).args(arguments).env("FINTECH_SERVICES", state).output().unwrap();
+    let mut command = Command::new(script);
+    command.args(arguments).env("FINTECH_SERVICES", state).env("FINTECH_KAFKA_FEATURES", features);
+    let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -299,7 +307,7 @@ fn services(state: &Path, arguments: &[&str]) -> String {
 impl Drop for Kafka {
     fn drop(&mut self) {
         if let Some(own) = &self.own {
-            services(own.path(), &["down"]);
+            services(own.path(), &["down"], "");
             return;
         }
         let names: Vec<String> =

@@ -84,7 +84,9 @@ fn run_blocking(
         .map(|consumer| Slot::new(Engine::new(store.clone(), consumer.clone(), settings)))
         .collect();
     let reads: Vec<_> = consumers.iter().map(|consumer| (consumer.name(), consumer.streams())).collect();
+    let mut clients = 0;
     while !*stopping.borrow() {
+        clients += 1;
         match Member::join(kafka, group, store, &reads, runtime) {
             Ok(member) => {
                 let mut session = Session {
@@ -92,7 +94,8 @@ fn run_blocking(
                     slots: &mut slots,
                     store,
                     runtime,
-                    watchdog: Watchdog::new(),
+                    watchdog: Watchdog::new(kafka.session_timeout),
+                    clients,
                     intake_max: settings.batch_events_max * INTAKE_BATCHES,
                 };
                 session.run(stopping);
@@ -118,6 +121,8 @@ struct Session<'a> {
     store: &'a Store,
     runtime: &'a Handle,
     watchdog: Watchdog,
+    /// How many this process has had of this group, with this one.
+    clients: u32,
     intake_max: usize,
 }
 
@@ -193,6 +198,10 @@ impl Session<'_> {
     }
 
     fn deliver(&mut self, place: Place, item: Item) {
+        #[cfg(debug_assertions)]
+        if crate::fail::is_deaf(self.clients) {
+            return;
+        }
         self.member.message_came(place);
         let mut readers: Vec<&mut Slot> = self.slots.iter_mut().filter(|slot| slot.reads(place)).collect();
         // Nearly always there is one reader, which gets the item itself.

@@ -10,23 +10,25 @@ use store::Store;
 use super::slot::Slot;
 use crate::{position::Place, relay::cursor};
 
-const WATCHDOG_INTERVAL: Duration = Duration::from_secs(10);
-/// A group whose consumers stand still for this long gets a new client.
-const WATCHDOG_PATIENCE: Duration = Duration::from_mins(1);
+/// A group whose consumers stand still for so many session time-outs gets a new client: the group itself would have
+/// given a member up that is silent for one.
+const SESSIONS_OF_PATIENCE: u32 = 2;
+const LOOKS_A_SESSION: u32 = 4;
 
 /// Notices consumers that stand still although more was published for them.
 pub(super) struct Watchdog {
+    session: Duration,
     checked_at: Instant,
     standing: BTreeMap<(&'static str, Place), (i64, Instant)>,
 }
 
 impl Watchdog {
-    pub(super) fn new() -> Self {
-        Self { checked_at: Instant::now(), standing: BTreeMap::new() }
+    pub(super) fn new(session: Duration) -> Self {
+        Self { session, checked_at: Instant::now(), standing: BTreeMap::new() }
     }
 
     pub(super) fn is_due(&self) -> bool {
-        self.checked_at.elapsed() > WATCHDOG_INTERVAL
+        self.checked_at.elapsed() > self.session / LOOKS_A_SESSION
     }
 
     /// Why the client should be replaced.
@@ -51,7 +53,8 @@ impl Watchdog {
             }
         }
         self.standing = standing;
-        let still = self.standing.iter().find(|(_, (_, since))| since.elapsed() > WATCHDOG_PATIENCE)?;
+        let patience = self.session * SESSIONS_OF_PATIENCE;
+        let still = self.standing.iter().find(|(_, (_, since))| since.elapsed() > patience)?;
         let ((consumer, (stream, lane)), (position, _)) = still;
         Some(format!("{consumer} has stood at position {position} of {} lane {lane}", stream.name()))
     }
