@@ -84,9 +84,13 @@ fn run_blocking(
         .map(|consumer| Slot::new(Engine::new(store.clone(), consumer.clone(), settings)))
         .collect();
     let reads: Vec<_> = consumers.iter().map(|consumer| (consumer.name(), consumer.streams())).collect();
+    #[cfg(debug_assertions)]
     let mut clients = 0;
     while !*stopping.borrow() {
-        clients += 1;
+        #[cfg(debug_assertions)]
+        {
+            clients += 1;
+        }
         match Member::join(kafka, group, store, &reads, runtime) {
             Ok(member) => {
                 let mut session = Session {
@@ -95,6 +99,7 @@ fn run_blocking(
                     store,
                     runtime,
                     watchdog: Watchdog::new(kafka.session_timeout),
+                    #[cfg(debug_assertions)]
                     clients,
                     intake_max: settings.batch_events_max * INTAKE_BATCHES,
                 };
@@ -122,6 +127,7 @@ struct Session<'a> {
     runtime: &'a Handle,
     watchdog: Watchdog,
     /// How many this process has had of this group, with this one.
+    #[cfg(debug_assertions)]
     clients: u32,
     intake_max: usize,
 }

@@ -12,6 +12,7 @@
 pub mod cursor;
 pub mod dead_letters;
 pub mod lease;
+mod recovery;
 pub mod status;
 
 use std::{
@@ -26,7 +27,7 @@ use std::{
 use domain::{event::Stream, lane::Lane};
 use store::{
     Store,
-    batch::{LaneHead, LogEvent},
+    batch::LogEvent,
     error::ReadError,
     log::{self, Span},
 };
@@ -34,15 +35,15 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use self::{
-    cursor::Ends,
     dead_letters::Groups,
     lease::{Lease, Standing},
+    recovery::Progress,
 };
 use crate::{
     engine::jittered,
     kafka::{
         self,
-        ends::{self, End, EndsError, Noted},
+        ends::EndsError,
         publisher::{LastOffsets, PublishError, Publisher},
         record::{self, Outgoing, Topic},
         topics::{self, TopicError},
@@ -202,16 +203,6 @@ struct Relay {
     published: Arc<AtomicU64>,
 }
 
-/// How far the topics are filled, and how far the log was read.
-struct Progress {
-    /// Read from the log, and perhaps not published yet.
-    read: BTreeMap<Place, i64>,
-    ends: Ends,
-    /// Offsets that the next records of a partition must lie behind.
-    offsets: BTreeMap<(Topic, i32), i64>,
-    is_noted: bool,
-}
-
 /// The next events of the log.
 #[derive(Default)]
 struct Batch {
@@ -253,7 +244,7 @@ impl Relay {
         stopping: &mut watch::Receiver<bool>,
         once: bool,
     ) -> Result<(), Trouble> {
-        let mut progress = self.find_out(kafka).await?;
+        let mut progress = recovery::find_out(&self.store, kafka).await?;
         let mut commits = self.store.commits();
         let mut noted_at = Instant::now();
         let mut letters_at = None::<Instant>;
@@ -298,84 +289,6 @@ impl Relay {
             self.note(&mut progress, epoch).await?;
         }
         Ok(())
-    }
-
-    /// What was really published, by the topics; checked against the log.
-    async fn find_out(&self, kafka: &kafka::Settings) -> Result<Progress, Trouble> {
-        let lanes = self.store.lanes();
-        let db = self.store.reads();
-        let noted = cursor::load(db).await?;
-        let found = ends::read(kafka, lanes, noted.clone()).await?;
-        // Read after the topics, so that no topic is ahead of a log that merely went on.
-        let heads: BTreeMap<Lane, LaneHead> =
-            log::heads(db).await?.into_iter().map(|head| (head.lane, head)).collect();
-        let mut progress =
-            Progress { read: BTreeMap::new(), ends: Ends::new(), offsets: BTreeMap::new(), is_noted: true };
-        for (place, end) in found {
-            let note = noted.get(&place);
-            let position = self.check(place, end, note, &heads).await?;
-            progress.read.insert(place, position);
-            let offset = match (end, note) {
-                (End::Last(last), _) => Some(last.offset),
-                (End::Expired, Some(note)) => Some(note.offset),
-                _ => None,
-            };
-            if let Some(offset) = offset {
-                progress.ends.insert(place, (position, offset));
-                progress.offsets.insert((Topic::Stream(place.0), i32::from(place.1.0)), offset);
-                progress.is_noted &= note.is_some_and(|note| note.offset == offset);
-            }
-        }
-        let letters = dead_letters::cursors(db).await?;
-        let (published, last) = ends::read_dead_letters(kafka, lanes, letters).await?;
-        for (partition, offset) in &last {
-            progress.offsets.insert((Topic::DeadLetters, *partition), *offset);
-        }
-        dead_letters::mark(&self.store, &published, &last, self.store.now()).await?;
-        Ok(progress)
-    }
-
-    /// The position that a partition is filled to.
-    async fn check(
-        &self,
-        (stream, lane): Place,
-        end: End,
-        note: Option<&Noted>,
-        heads: &BTreeMap<Lane, LaneHead>,
-    ) -> Result<i64, Trouble> {
-        let head = heads.get(&lane).map_or(0, |head| head.streams[stream.index()].0);
-        match end {
-            End::Last(last) => {
-                if last.position > head {
-                    return Err(Trouble::TopicAhead { stream, lane, published: last.position, head });
-                }
-                let event = log::behind(self.store.reads(), stream, lane, last.position - 1, 1).await?;
-                if event.first().map(|event| event.hash) != Some(last.hash) {
-                    return Err(Trouble::AnotherLog { stream, lane, position: last.position });
-                }
-                if let Some(note) = note.filter(|note| note.position > last.position) {
-                    tracing::warn!(
-                        stream = stream.name(),
-                        lane = lane.0,
-                        noted = note.position,
-                        found = last.position,
-                        "the topic holds less than was published; the rest is published again"
-                    );
-                }
-                Ok(last.position)
-            }
-            End::Expired => Ok(note.map_or(0, |note| note.position)),
-            End::Empty => Ok(0),
-            End::MadeAnew => {
-                tracing::warn!(
-                    stream = stream.name(),
-                    lane = lane.0,
-                    events = head,
-                    "the topic was made anew; it is filled again from the log's beginning"
-                );
-                Ok(0)
-            }
-        }
     }
 
     /// The next events of all lanes, a fair share of each.

@@ -228,6 +228,12 @@ impl Producer {
     pub fn flush(&mut self, deadline: Instant) -> Result<&BTreeMap<Place, i64>, ProduceError> {
         self.send_building()?;
         self.receive_all()?;
+        self.send_rejected_again(deadline)?;
+        Ok(&self.ends)
+    }
+
+    /// Until what was sent away for a passing reason is there, or the attempts are used up.
+    fn send_rejected_again(&mut self, deadline: Instant) -> Result<(), ProduceError> {
         let mut attempts = 0;
         let mut pause = RETRY_PAUSE_MIN;
         while !self.rejected.is_empty() {
@@ -248,7 +254,7 @@ impl Producer {
             }
             self.send_rejected(deadline)?;
         }
-        Ok(&self.ends)
+        Ok(())
     }
 
     /// Commits what was flushed. When the answer does not come, the outcome is unknown: the next producer with this id
@@ -291,6 +297,11 @@ impl Producer {
     }
 
     fn send_building(&mut self) -> Result<(), ProduceError> {
+        if !self.rejected.is_empty() {
+            // Nothing may overtake what was sent away.
+            self.receive_all()?;
+            self.send_rejected_again(Instant::now() + REPLICATION_TIMEOUT)?;
+        }
         self.building_bytes = 0;
         let mut sealed = Vec::new();
         for (place, building) in std::mem::take(&mut self.building) {
