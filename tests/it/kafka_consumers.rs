@@ -120,11 +120,15 @@ fn events_that_expired_before_they_were_read_come_from_the_log() {
 #[test]
 fn consumers_survive_a_topic_that_is_made_anew() {
     let kafka = Kafka::new();
-    let mut server = probed(&kafka, Kind::Postgres, &[]);
+    let mut server = probed(&kafka, Kind::Postgres, &[("Server__Roles", "api,relay")]);
+    let consumers = server.beside("consumers");
     let merchant = some_payments(&server, 5);
     effects_are_once_each(&server);
     server.stop();
     kafka.delete_topic("payment-events");
+    eventually("the group to do without the topic", || {
+        consumers.log().contains("partitions were given away").then_some(())
+    });
     server.restart();
     server.completed_payment(&merchant, 100);
     kafka.hold_the_log(&server);

@@ -24,6 +24,9 @@ use crate::consumer::Group;
 
 pub const DEAD_LETTER_TOPIC: &str = "dead-letter-queue";
 
+/// How soon a member of a group sees that a topic was made, or made anew. librdkafka looks every five minutes unless
+/// it is told otherwise, and joins without a topic that is not there at that moment.
+const MEMBER_METADATA_REFRESH: Duration = Duration::from_secs(3);
 /// How long a request for metadata, offsets or an admin operation may take.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -166,6 +169,7 @@ impl Settings {
             .set("check.crcs", "true")
             .set("fetch.wait.max.ms", "100")
             .set("fetch.error.backoff.ms", "100")
+            .set("topic.metadata.refresh.interval.ms", MEMBER_METADATA_REFRESH.as_millis().to_string())
             .set("queued.max.messages.kbytes", READ_AHEAD_KIB.to_string())
             .set("enable.metrics.push", "false");
         config
