@@ -21,6 +21,7 @@ mod kafka_relay;
 mod limits;
 mod lists;
 mod migrations;
+mod reconcile;
 mod settings;
 mod shutdown;
 mod withdrawals;

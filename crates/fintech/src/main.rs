@@ -11,12 +11,5 @@ mod sweeper;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match cli::run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // The whole chain is one sentence: what was tried, and why it failed.
-            eprintln!("fintech: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    cli::run()
 }

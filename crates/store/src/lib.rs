@@ -18,6 +18,7 @@ mod session;
 pub mod sql;
 mod sqlite;
 mod store;
+pub mod tables;
 mod writer;
 
 pub use store::{Clock, Commits, Location, Settings, Store, migrate, open_reads};

@@ -86,6 +86,19 @@ pub async fn behind_sequence(
     db.query(&sql, vec![i64::from(lane.0).into(), sequence.into()]).await?.iter().map(event_from).collect()
 }
 
+/// Events in the order of their subjects, each subject's in order, behind a subject and a sequence of it.
+pub async fn behind_subject(
+    db: &dyn Reads,
+    subject: Uuid,
+    sequence: i64,
+    limit: usize,
+) -> Result<Vec<LogEvent>, ReadError> {
+    let sql = format!(
+        "{EVENT} where (subject_id, sequence) > ($1, $2) order by subject_id, sequence limit {limit}"
+    );
+    db.query(&sql, vec![subject.into(), sequence.into()]).await?.iter().map(event_from).collect()
+}
+
 pub async fn by_event_id(db: &dyn Reads, id: EventId) -> Result<Option<LogEvent>, ReadError> {
     let rows = db.query(&format!("{EVENT} where event_id = $1"), vec![id.0.into()]).await?;
     rows.first().map(event_from).transpose()

@@ -81,7 +81,7 @@ pub(crate) const PAYMENT: &str = "select id, merchant_id, amount, currency, stat
 pub(crate) const WITHDRAWAL: &str = "select id, merchant_id, amount, currency, status, bank_account_masked, \
      bank_routing_masked, external_transaction_id, failure_reason, created_at, processed_at, completed_at \
      from withdrawals";
-const ENTRY: &str = "select id, transaction_id, owner, kind, currency, number, amount, balance_after, \
+pub(crate) const ENTRY: &str = "select id, transaction_id, owner, kind, currency, number, amount, balance_after, \
      entry_type, payment_id, withdrawal_id, created_at from ledger_entries";
 
 pub async fn merchant(db: &dyn Reads, id: MerchantId) -> Result<Option<Merchant>, ReadError> {
@@ -394,7 +394,7 @@ pub(crate) fn withdrawal_from(row: &Row) -> Result<Withdrawal, ReadError> {
     })
 }
 
-fn entry_from(row: &Row) -> Result<Entry, ReadError> {
+pub(crate) fn entry_from(row: &Row) -> Result<Entry, ReadError> {
     Ok(Entry {
         id: EntryId(row.uuid(0)?),
         transaction_id: EventId(row.uuid(1)?),

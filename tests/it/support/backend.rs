@@ -57,6 +57,13 @@ impl Database {
         }
     }
 
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Sqlite => Kind::Sqlite,
+            Self::Postgres { .. } => Kind::Postgres,
+        }
+    }
+
     /// The files of SQLite; every row of PostgreSQL as text, bytes in hexadecimal.
     pub fn stored_bytes(&self, folder: &Path) -> Vec<u8> {
         match self {

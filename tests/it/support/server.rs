@@ -116,6 +116,10 @@ impl Server {
         self.folder.path()
     }
 
+    pub const fn kind(&self) -> Kind {
+        self.database.kind()
+    }
+
     /// `HOST:PORT`.
     pub fn address(&self) -> &str {
         &self.address

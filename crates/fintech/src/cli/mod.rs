@@ -7,11 +7,12 @@ mod events;
 mod migrate;
 mod output;
 mod progress;
+mod reconcile;
 mod relay;
 mod replay;
 mod topics;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -67,6 +68,9 @@ enum Command {
         #[command(subcommand)]
         command: dead_letters::DeadLetters,
     },
+    /// Compare the tables with the log, and the log with itself; end with 1 when something is wrong, with 2 when it could
+    /// not be found out
+    Reconcile(reconcile::Options),
     /// Run a consumer again over events that it has handled
     Replay(replay::Replay),
     /// Care for the topics on Kafka
@@ -90,11 +94,27 @@ enum ConfigCommand {
 /// A consumer's transaction on SQLite may keep one busy; requests are answered by the others.
 const WORKER_THREADS_MIN: usize = 2;
 
-pub fn run() -> anyhow::Result<()> {
+const COULD_NOT_BE_FOUND_OUT: u8 = 2;
+
+pub fn run() -> ExitCode {
     let Cli { global, command } = Cli::parse();
+    let command = command.unwrap_or(Command::Serve);
+    let failure = match command {
+        // 1 says that it was found out, and that something is wrong.
+        Command::Reconcile(_) => ExitCode::from(COULD_NOT_BE_FOUND_OUT),
+        _ => ExitCode::FAILURE,
+    };
+    obey(global, command).unwrap_or_else(|error| {
+        // The whole chain is one sentence: what was tried, and why it failed.
+        eprintln!("fintech: {error:#}");
+        failure
+    })
+}
+
+fn obey(global: Global, command: Command) -> anyhow::Result<ExitCode> {
     let Global { config, listen, database, roles } = global;
     let layers = settings::layers(&Flags { config, listen, database, roles })?;
-    match command.unwrap_or(Command::Serve) {
+    match command {
         Command::Serve => block_on(&layers, Output::Stdout, serve::serve),
         Command::Migrate => block_on(&layers, Output::Stderr, migrate::migrate),
         Command::Events { command } => {
@@ -107,6 +127,9 @@ pub fn run() -> anyhow::Result<()> {
         Command::DeadLetters { command } => {
             block_on(&layers, Output::Stderr, |settings| dead_letters::run(command, settings))
         }
+        Command::Reconcile(options) => {
+            return block_on(&layers, Output::Stderr, |settings| reconcile::run(options, settings));
+        }
         Command::Replay(options) => {
             block_on(&layers, Output::Stderr, |settings| replay::run(options, settings))
         }
@@ -117,7 +140,8 @@ pub fn run() -> anyhow::Result<()> {
             config::show(&layers);
             Ok(())
         }
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Who acts by hand: as given, or the user of this machine.
@@ -127,9 +151,9 @@ fn actor(by: Option<&str>, why: &str) -> stream::audit::Actor {
     stream::audit::Actor { name, why: why.to_owned() }
 }
 
-fn block_on<F>(layers: &Layers, logs: Output, role: impl FnOnce(Settings) -> F) -> anyhow::Result<()>
+fn block_on<F, T>(layers: &Layers, logs: Output, role: impl FnOnce(Settings) -> F) -> anyhow::Result<T>
 where
-    F: Future<Output = anyhow::Result<()>>,
+    F: Future<Output = anyhow::Result<T>>,
 {
     let settings = Settings::from_layers(layers)?;
     logging::start(&settings.logging, logs);

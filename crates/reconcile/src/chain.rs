@@ -1,0 +1,108 @@
+//! The log by itself: nothing missing, nothing altered, time never ran back.
+
+use domain::ledger::posting;
+use store::{
+    batch::LaneHead,
+    error::ReadError,
+    log::{self, Flaw, Verifier},
+    sql::Reads,
+};
+use uuid::Uuid;
+
+use crate::{
+    Kind, PAGE, Report,
+    sums::{self, Sums},
+};
+
+/// Walks a lane up to its head. Sums up what its events book, and gives those of the head's very moment.
+pub async fn walk(
+    db: &dyn Reads,
+    head: &LaneHead,
+    booked: &mut Sums,
+    report: &mut Report<'_>,
+) -> Result<Vec<Uuid>, ReadError> {
+    let mut verifier = Verifier::new(head.lane);
+    let mut ties = Vec::new();
+    'lane: loop {
+        let page = log::behind_sequence(db, head.lane, verifier.sequence(), PAGE).await?;
+        for event in &page {
+            if event.sequence > head.sequence {
+                break 'lane;
+            }
+            report.summary.events += 1;
+            if let Err(flaw) = verifier.next(event) {
+                tell(&flaw, report);
+            }
+            if event.occurred_at == head.clock {
+                ties.push(event.event_id.0);
+            }
+            let place = || format!("events lane {} sequence {}", event.lane, event.sequence);
+            match event.parse() {
+                Ok(parsed) => {
+                    if let Some(posting) = posting(&parsed, head.lane) {
+                        for (leg, amount_minor) in sums::legs(&posting) {
+                            booked.add(&sums::of_leg(event, &posting, leg, amount_minor));
+                        }
+                    }
+                }
+                Err(error) => {
+                    report.tell(Kind::Altered, place(), "an event".to_owned(), error.to_string());
+                }
+            }
+        }
+        report.listener.advanced(page.len());
+        if page.is_empty() {
+            break;
+        }
+    }
+    if let Err(flaw) = verifier.end(head) {
+        tell(&flaw, report);
+    }
+    Ok(ties)
+}
+
+fn tell(flaw: &Flaw, report: &mut Report<'_>) {
+    match flaw {
+        Flaw::SequenceGap { lane, expected, found } => {
+            report.tell(
+                Kind::Missing,
+                format!("events lane {lane}"),
+                format!("sequence {expected}"),
+                found.to_string(),
+            );
+        }
+        Flaw::PositionGap { stream, lane, expected, found } => {
+            let place = format!("events {} lane {lane}", stream.name());
+            let kind = if found > expected { Kind::Missing } else { Kind::Duplicate };
+            report.tell(kind, place, format!("position {expected}"), found.to_string());
+        }
+        Flaw::Altered { stream, lane, position } => {
+            let place = format!("events {} lane {lane} position {position}", stream.name());
+            report.tell(
+                Kind::Altered,
+                place,
+                "the event that was sealed".to_owned(),
+                "another one".to_owned(),
+            );
+        }
+        Flaw::ClockRanBack { lane, sequence } => {
+            let place = format!("events lane {lane} sequence {sequence}");
+            report.tell(
+                Kind::OutOfOrder,
+                place,
+                "a time behind the one before".to_owned(),
+                "an earlier one".to_owned(),
+            );
+        }
+        Flaw::HeadDiffers { lane, head, log } => {
+            let kind = if head.sequence > log.sequence { Kind::Missing } else { Kind::Altered };
+            let place = format!("lane_heads lane {lane}");
+            report.tell(kind, place, format!("the log's end {}", end(log)), end(head));
+        }
+    }
+}
+
+fn end(head: &LaneHead) -> String {
+    let positions: Vec<String> = head.streams.iter().map(|(position, _)| position.to_string()).collect();
+    format!("sequence {}, positions {}", head.sequence, positions.join("/"))
+}

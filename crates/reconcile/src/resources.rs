@@ -1,0 +1,254 @@
+//! Merchants, payments and withdrawals: each row is the fold of the events of its subject.
+//!
+//! Events are read in the order of their subjects, rows in the order of their ids, which is the same; so both are read
+//! once, side by side.
+
+use domain::{
+    id::{MerchantId, PaymentId, WithdrawalId},
+    merchant::Merchant,
+    payment::Payment,
+    state::State,
+    withdrawal::Withdrawal,
+};
+use store::{
+    batch::LogEvent,
+    error::ReadError,
+    log,
+    sql::Reads,
+    tables::{self, Found, Ids},
+};
+use uuid::Uuid;
+
+use crate::{Kind, PAGE, Report};
+
+/// A look that finds a row changing is repeated so often.
+const LOOKS_MAX: usize = 10;
+
+pub async fn walk(db: &dyn Reads, report: &mut Report<'_>) -> Result<(), ReadError> {
+    let mut walk = Walk { db, after: Uuid::nil(), folds: Vec::new() };
+    let (mut subject, mut sequence) = (Uuid::nil(), 0);
+    let mut open: Option<Fold> = None;
+    loop {
+        let page = log::behind_subject(db, subject, sequence, PAGE).await?;
+        for event in &page {
+            if open.as_ref().is_none_or(|fold| fold.subject != event.subject_id) {
+                walk.folds.extend(open.take());
+                open = Some(Fold::new(event.subject_id));
+            }
+            if let Some(fold) = &mut open {
+                fold.apply(event);
+            }
+            (subject, sequence) = (event.subject_id, event.sequence);
+        }
+        report.listener.advanced(page.len());
+        if page.is_empty() {
+            walk.folds.extend(open.take());
+            return walk.compare(None, report).await;
+        }
+        // The last subject may have more events.
+        if let Some(last) = walk.folds.last().map(|fold| fold.subject) {
+            walk.compare(Some(last), report).await?;
+        }
+    }
+}
+
+/// What the events of a subject make of it.
+struct Fold {
+    subject: Uuid,
+    state: State,
+    /// Why they make nothing.
+    flaw: Option<String>,
+}
+
+impl Fold {
+    fn new(subject: Uuid) -> Self {
+        Self { subject, state: State::default(), flaw: None }
+    }
+
+    fn apply(&mut self, event: &LogEvent) {
+        let applied = match event.parse() {
+            Ok(parsed) => self.state.apply_resource(&parsed).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(flaw) = applied {
+            self.flaw.get_or_insert(flaw);
+        }
+    }
+}
+
+struct Walk<'a> {
+    db: &'a dyn Reads,
+    /// Rows up to here are compared.
+    after: Uuid,
+    folds: Vec<Fold>,
+}
+
+impl Walk<'_> {
+    /// Compares what was folded with the rows up to `until`, or all that are left.
+    async fn compare(&mut self, until: Option<Uuid>, report: &mut Report<'_>) -> Result<(), ReadError> {
+        let folds = std::mem::take(&mut self.folds);
+        let mut suspects: Vec<Uuid> =
+            folds.iter().filter(|fold| fold.flaw.is_some()).map(|fold| fold.subject).collect();
+        suspects.extend(self.differing::<Merchant>(&folds, until, report).await?);
+        suspects.extend(self.differing::<Payment>(&folds, until, report).await?);
+        suspects.extend(self.differing::<Withdrawal>(&folds, until, report).await?);
+        if let Some(until) = until {
+            self.after = until;
+        }
+        suspects.sort_unstable();
+        suspects.dedup();
+        for subject in suspects {
+            look_again::<Merchant>(self.db, subject, report).await?;
+            look_again::<Payment>(self.db, subject, report).await?;
+            look_again::<Withdrawal>(self.db, subject, report).await?;
+        }
+        Ok(())
+    }
+
+    /// The ids of rows that are not what was folded, of rows without a fold, and of folds without a row.
+    async fn differing<R: Resource>(
+        &self,
+        folds: &[Fold],
+        until: Option<Uuid>,
+        report: &mut Report<'_>,
+    ) -> Result<Vec<Uuid>, ReadError> {
+        let mut differing = Vec::new();
+        let mut folded = folds.iter().filter_map(|fold| R::of(&fold.state, fold.subject)).peekable();
+        let mut after = self.after;
+        loop {
+            let rows = R::rows(self.db, Ids { after, until, limit: PAGE }).await?;
+            for (id, row) in &rows {
+                while let Some(without) = folded.next_if(|fold| fold.id() < *id) {
+                    differing.push(without.id());
+                }
+                let fold = folded.next_if(|fold| fold.id() == *id);
+                if fold.is_none() || row.as_ref().ok() != fold {
+                    differing.push(*id);
+                }
+            }
+            report.summary.resources += rows.len() as u64;
+            let Some((last, _)) = rows.last() else { break };
+            after = *last;
+        }
+        differing.extend(folded.map(Resource::id));
+        Ok(differing)
+    }
+}
+
+/// Reads a row, its events and the row again: when it has not changed meanwhile and still does not fit, it is a break.
+async fn look_again<R: Resource>(db: &dyn Reads, id: Uuid, report: &mut Report<'_>) -> Result<(), ReadError> {
+    let place = format!("{} {id}", R::TABLE);
+    for _ in 0..LOOKS_MAX {
+        let before = R::row(db, id).await?;
+        let mut fold = Fold::new(id);
+        let mut sequence = 0;
+        loop {
+            let page = log::behind_subject(db, id, sequence, PAGE).await?;
+            let own: Vec<_> = page.iter().take_while(|event| event.subject_id == id).collect();
+            own.iter().for_each(|event| fold.apply(event));
+            let Some(last) = own.last().filter(|_| own.len() == PAGE) else { break };
+            sequence = last.sequence;
+        }
+        let row = R::row(db, id).await?;
+        let readable =
+            |row: &Option<Result<R, ReadError>>| row.as_ref().map(|row| row.as_ref().ok().cloned());
+        if readable(&before) != readable(&row) {
+            continue;
+        }
+        let folded = R::of(&fold.state, id);
+        match (row, folded) {
+            (Some(Ok(row)), Some(folded)) if row == *folded => {}
+            (Some(Ok(row)), Some(folded)) => {
+                let (expected, found) = differences(&folded.fields(), &row.fields());
+                report.tell(Kind::Altered, place, expected, found);
+            }
+            (Some(Err(error)), Some(folded)) => {
+                report.tell(Kind::Altered, place, describe(&folded.fields()), error.to_string());
+            }
+            (Some(row), None) => {
+                let found = row.map_or_else(|error| error.to_string(), |row| describe(&row.fields()));
+                report.tell(Kind::Foreign, place, "no row".to_owned(), found);
+            }
+            (None, Some(folded)) => {
+                report.tell(Kind::Missing, place, describe(&folded.fields()), "no row".to_owned());
+            }
+            (None, None) => return Ok(()),
+        }
+        if let (Some(flaw), true) = (fold.flaw, folded_here::<R>(&fold.state, id)) {
+            let place = format!("events of {} {id}", R::TABLE);
+            report.tell(Kind::Altered, place, "events that follow from each other".to_owned(), flaw);
+        }
+        return Ok(());
+    }
+    // It changes all the time: there is life in it, and the next run comes.
+    Ok(())
+}
+
+fn folded_here<R: Resource>(state: &State, id: Uuid) -> bool {
+    R::of(state, id).is_some()
+}
+
+type Fields = Vec<(&'static str, String)>;
+
+fn describe(fields: &Fields) -> String {
+    let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    fields.join(", ")
+}
+
+/// Only what differs.
+fn differences(expected: &Fields, found: &Fields) -> (String, String) {
+    let pairs = || expected.iter().zip(found).filter(|((_, a), (_, b))| a != b);
+    (
+        describe(&pairs().map(|(a, _)| a.clone()).collect()),
+        describe(&pairs().map(|(_, b)| b.clone()).collect()),
+    )
+}
+
+/// What is a row of a table and a fold of events.
+trait Resource: Clone + PartialEq + Sized {
+    const TABLE: &'static str;
+
+    fn of(state: &State, id: Uuid) -> Option<&Self>;
+    fn id(&self) -> Uuid;
+    fn fields(&self) -> Fields;
+    fn rows(db: &dyn Reads, ids: Ids) -> impl Future<Output = Result<Vec<Found<Self>>, ReadError>> + Send;
+
+    async fn row(db: &dyn Reads, id: Uuid) -> Result<Option<Result<Self, ReadError>>, ReadError> {
+        let after = Uuid::from_u128(id.as_u128().wrapping_sub(1));
+        let rows = Self::rows(db, Ids { after, until: Some(id), limit: 1 }).await?;
+        Ok(rows.into_iter().next().map(|(_, row)| row))
+    }
+}
+
+macro_rules! resource {
+    ($type:ident, $id:ident, $states:ident, $table:literal: $($field:ident),+) => {
+        impl Resource for $type {
+            const TABLE: &'static str = $table;
+
+            fn of(state: &State, id: Uuid) -> Option<&Self> {
+                state.$states.get(&$id(id))
+            }
+
+            fn id(&self) -> Uuid {
+                self.id.0
+            }
+
+            fn fields(&self) -> Fields {
+                let Self { id: _, $($field),+ } = self;
+                vec![$((stringify!($field), format!("{:?}", $field))),+]
+            }
+
+            fn rows(db: &dyn Reads, ids: Ids) -> impl Future<Output = Result<Vec<Found<Self>>, ReadError>> + Send {
+                tables::$states(db, ids)
+            }
+        }
+    };
+}
+
+resource!(Merchant, MerchantId, merchants, "merchants": name, email, is_active, created_at);
+resource!(Payment, PaymentId, payments, "payments":
+    merchant_id, amount, currency, status, external_reference, description, created_at, completed_at, completed_by,
+    refunded_minor, refunded_at, refund_reason, flag_reason);
+resource!(Withdrawal, WithdrawalId, withdrawals, "withdrawals":
+    merchant_id, amount, currency, status, bank_account_masked, bank_routing_masked, external_transaction_id,
+    failure_reason, created_at, processed_at, completed_at);

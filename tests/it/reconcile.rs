@@ -1,0 +1,274 @@
+//! `fintech reconcile` names what somebody else did to the tables or the log, and nothing where nobody did.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::{
+    kafka_relay::pay,
+    support::{backend::Kind, on_both_backends, program::Ended, server::Server},
+};
+
+on_both_backends!(
+    a_clean_system_has_no_breaks,
+    every_corruption_is_named,
+    payments_that_go_on_meanwhile_are_no_breaks,
+    what_cannot_be_found_out_is_told_apart,
+);
+
+/// Some of everything.
+fn live(server: &Server) -> String {
+    let merchant = server.merchant();
+    let payment = server.completed_payment(&merchant, 5000);
+    server.post_empty(&format!("{payment}/refund")).expect(200);
+    for _ in 0..3 {
+        server.completed_payment(&merchant, 7000);
+    }
+    server.withdrawal(&merchant, 1000);
+    let cancelled = server.withdrawal(&merchant, 500);
+    server.post_empty(&format!("{cancelled}/cancel")).expect(200);
+    merchant
+}
+
+fn a_clean_system_has_no_breaks(server: &mut Server) {
+    live(server);
+    live(server);
+    let Ended { code, stdout, stderr } = server.run(&["reconcile"]);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    assert!(stdout.contains("nothing is missing, nothing is doubled, nothing was altered"), "{stdout}");
+    assert!(stdout.contains("16 lanes"), "{stdout}");
+}
+
+/// What is being written while it is read is not wrong. Failure mode 109.
+fn payments_that_go_on_meanwhile_are_no_breaks(server: &mut Server) {
+    let merchants: Vec<String> = (0..4).map(|_| live(server)).collect();
+    let done = AtomicBool::new(false);
+    let server = &*server;
+    std::thread::scope(|scope| {
+        let payer = scope.spawn(|| pay(server, &merchants, &done));
+        let refunder = scope.spawn(|| {
+            while !done.load(Ordering::Acquire) {
+                live(server);
+            }
+        });
+        for _ in 0..10 {
+            let Ended { code, stdout, stderr } = server.run(&["reconcile"]);
+            assert_eq!(code, Some(0), "{stdout}{stderr}");
+        }
+        done.store(true, Ordering::Release);
+        assert!(payer.join().unwrap() > 0);
+        refunder.join().unwrap();
+    });
+}
+
+fn what_cannot_be_found_out_is_told_apart(server: &mut Server) {
+    live(server);
+    server.alter("alter table accounts rename to accounts_away");
+    let Ended { code, stdout, .. } = server.run(&["reconcile"]);
+    assert_eq!(code, Some(2), "{stdout}");
+    server.alter("alter table accounts_away rename to accounts");
+    assert_eq!(server.run(&["reconcile"]).code, Some(0));
+}
+
+/// What is done, how it is undone, and what must be said of it.
+struct Corruption {
+    done: String,
+    undone: String,
+    kind: &'static str,
+    place: &'static str,
+}
+
+fn update(
+    table: &str,
+    set: &str,
+    back: &str,
+    which: &str,
+    kind: &'static str,
+    place: &'static str,
+) -> Corruption {
+    Corruption {
+        done: format!(
+            "create table kept as select * from {table} where {which}; update {table} set {set} where {which}"
+        ),
+        undone: format!("update {table} set {back} where {which}; drop table kept"),
+        kind,
+        place,
+    }
+}
+
+fn delete(table: &str, which: &str, place: &'static str) -> Corruption {
+    Corruption {
+        done: format!(
+            "create table kept as select * from {table} where {which}; delete from {table} where {which}"
+        ),
+        undone: format!("insert into {table} select * from kept; drop table kept"),
+        kind: "missing",
+        place,
+    }
+}
+
+/// A copy of a row with some columns changed, for a table whose rows have an `id`.
+fn copy(table: &str, set: &str, which: &str, kind: &'static str, place: &'static str) -> Corruption {
+    let other = if table == "ledger_entries" { "number > 90" } else { "id in (select id from kept)" };
+    Corruption {
+        done: format!(
+            "create table kept as select * from {table} where {which}; update kept set {set}; \
+             insert into {table} select * from kept"
+        ),
+        undone: format!("delete from {table} where {other}; drop table kept"),
+        kind,
+        place,
+    }
+}
+
+/// Failure mode 110.
+fn every_corruption_is_named(server: &mut Server) {
+    live(server);
+    // One of each, whichever it is: the database itself says which is the first.
+    let payment = "id = (select subject_id from events where event_type = 'PaymentRefunded')";
+    let withdrawal = "id = (select subject_id from events where event_type = 'WithdrawalCancelled')";
+    let account = "kind = 1";
+    let entry = "kind = 1 and number = 2";
+    let last_entry = "kind = 1 and number = (select max(number) from ledger_entries where kind = 1)";
+    let event = "stream = 1 and position = 2";
+    let other_id = "(select event_id from events order by sequence limit 1)";
+    // The number by which SQLite keeps its rows, and which is made for a new row.
+    let new_number = if server.kind() == Kind::Sqlite { "no = null, " } else { "" };
+    let corruptions = [
+        update("payments", "amount = amount + 1", "amount = amount - 1", payment, "altered", "payments "),
+        update(
+            "payments",
+            "status = 1",
+            "status = (select status from kept)",
+            payment,
+            "altered",
+            "payments ",
+        ),
+        update(
+            "payments",
+            "status = 9",
+            "status = (select status from kept)",
+            payment,
+            "altered",
+            "payments ",
+        ),
+        update(
+            "payments",
+            "refunded = 0",
+            "refunded = (select refunded from kept)",
+            payment,
+            "altered",
+            "payments ",
+        ),
+        delete("payments", payment, "payments "),
+        copy("payments", &format!("{new_number}id = {other_id}"), payment, "foreign", "payments "),
+        update(
+            "merchants",
+            "name = 'Mallory'",
+            "name = (select name from kept)",
+            "true",
+            "altered",
+            "merchants ",
+        ),
+        delete("merchants", "true", "merchants "),
+        update("withdrawals", "status = 3", "status = 5", withdrawal, "altered", "withdrawals "),
+        delete("withdrawals", withdrawal, "withdrawals "),
+        update(
+            "accounts",
+            "balance = balance + 1",
+            "balance = balance - 1",
+            account,
+            "drifted balance",
+            "accounts ",
+        ),
+        update("accounts", "entries = entries + 1", "entries = entries - 1", account, "altered", "accounts "),
+        delete("accounts", account, "accounts "),
+        update(
+            "ledger_entries",
+            "amount = amount + 1",
+            "amount = amount - 1",
+            entry,
+            "unbalanced transaction",
+            "ledger_entries ",
+        ),
+        update(
+            "ledger_entries",
+            "amount = amount + 1",
+            "amount = amount - 1",
+            entry,
+            "altered",
+            "ledger_entries ",
+        ),
+        update(
+            "ledger_entries",
+            "balance_after = balance_after + 1",
+            "balance_after = balance_after - 1",
+            entry,
+            "drifted balance",
+            "ledger_entries ",
+        ),
+        Corruption {
+            done: format!("update ledger_entries set number = number + 50 where {last_entry}"),
+            undone: "update ledger_entries set number = number - 50 where number > 50".to_owned(),
+            kind: "missing",
+            place: "ledger_entries ",
+        },
+        delete("ledger_entries", last_entry, "ledger_entries "),
+        delete("ledger_entries", entry, "ledger_entries "),
+        copy(
+            "ledger_entries",
+            &format!("{new_number}number = number + 90"),
+            last_entry,
+            "duplicate",
+            "ledger_entries ",
+        ),
+        copy(
+            "ledger_entries",
+            &format!("{new_number}number = number + 90, id = {other_id}, transaction_id = {other_id}"),
+            last_entry,
+            "foreign",
+            "ledger_entries ",
+        ),
+        update(
+            "events",
+            "payload = replace(payload, '5000', '9000')",
+            "payload = (select payload from kept)",
+            event,
+            "altered",
+            "events ",
+        ),
+        update(
+            "events",
+            "payload = '{}'",
+            "payload = (select payload from kept)",
+            event,
+            "altered",
+            "events ",
+        ),
+        update(
+            "events",
+            "occurred_at = occurred_at + 60000000",
+            "occurred_at = occurred_at - 60000000",
+            event,
+            "out of order",
+            "events ",
+        ),
+        delete("events", event, "events "),
+        update(
+            "lane_heads",
+            "sequence = sequence + 1",
+            "sequence = sequence - 1",
+            "sequence > 0",
+            "missing",
+            "lane_heads ",
+        ),
+    ];
+    for Corruption { done, undone, kind, place } in corruptions {
+        server.alter(&done);
+        let Ended { code, stdout, stderr } = server.run(&["reconcile"]);
+        assert_eq!(code, Some(1), "{done}\n{stdout}{stderr}");
+        let wanted = format!("{kind}: {place}");
+        assert!(stdout.lines().any(|line| line.starts_with(&wanted)), "{done}\nwanted: {wanted}\n{stdout}");
+        server.alter(&undone);
+        let Ended { code, stdout, .. } = server.run(&["reconcile"]);
+        assert_eq!(code, Some(0), "after {undone}\n{stdout}");
+    }
+}
