@@ -119,20 +119,14 @@ fn copy(table: &str, set: &str, which: &str, kind: &'static str, place: &'static
     }
 }
 
-/// Failure mode 110.
-fn every_corruption_is_named(server: &mut Server) {
-    live(server);
-    // One of each, whichever it is: the database itself says which is the first.
+// One of each, whichever it is: the database itself says which is the first.
+
+const OTHER_ID: &str = "(select event_id from events order by sequence limit 1)";
+
+fn of_rows(new_number: &str) -> Vec<Corruption> {
     let payment = "id = (select subject_id from events where event_type = 'PaymentRefunded')";
     let withdrawal = "id = (select subject_id from events where event_type = 'WithdrawalCancelled')";
-    let account = "kind = 1";
-    let entry = "kind = 1 and number = 2";
-    let last_entry = "kind = 1 and number = (select max(number) from ledger_entries where kind = 1)";
-    let event = "stream = 1 and position = 2";
-    let other_id = "(select event_id from events order by sequence limit 1)";
-    // The number by which SQLite keeps its rows, and which is made for a new row.
-    let new_number = if server.kind() == Kind::Sqlite { "no = null, " } else { "" };
-    let corruptions = [
+    vec![
         update("payments", "amount = amount + 1", "amount = amount - 1", payment, "altered", "payments "),
         update(
             "payments",
@@ -159,7 +153,7 @@ fn every_corruption_is_named(server: &mut Server) {
             "payments ",
         ),
         delete("payments", payment, "payments "),
-        copy("payments", &format!("{new_number}id = {other_id}"), payment, "foreign", "payments "),
+        copy("payments", &format!("{new_number}id = {OTHER_ID}"), payment, "foreign", "payments "),
         update(
             "merchants",
             "name = 'Mallory'",
@@ -171,6 +165,14 @@ fn every_corruption_is_named(server: &mut Server) {
         delete("merchants", "true", "merchants "),
         update("withdrawals", "status = 3", "status = 5", withdrawal, "altered", "withdrawals "),
         delete("withdrawals", withdrawal, "withdrawals "),
+    ]
+}
+
+fn of_the_ledger(new_number: &str) -> Vec<Corruption> {
+    let account = "kind = 1";
+    let entry = "kind = 1 and number = 2";
+    let last_entry = "kind = 1 and number = (select max(number) from ledger_entries where kind = 1)";
+    vec![
         update(
             "accounts",
             "balance = balance + 1",
@@ -222,11 +224,17 @@ fn every_corruption_is_named(server: &mut Server) {
         ),
         copy(
             "ledger_entries",
-            &format!("{new_number}number = number + 90, id = {other_id}, transaction_id = {other_id}"),
+            &format!("{new_number}number = number + 90, id = {OTHER_ID}, transaction_id = {OTHER_ID}"),
             last_entry,
             "foreign",
             "ledger_entries ",
         ),
+    ]
+}
+
+fn of_the_log() -> Vec<Corruption> {
+    let event = "stream = 1 and position = 2";
+    vec![
         update(
             "events",
             "payload = replace(payload, '5000', '9000')",
@@ -260,7 +268,15 @@ fn every_corruption_is_named(server: &mut Server) {
             "missing",
             "lane_heads ",
         ),
-    ];
+    ]
+}
+
+/// Failure mode 110.
+fn every_corruption_is_named(server: &mut Server) {
+    live(server);
+    // The number by which SQLite keeps its rows, and which is made for a new row.
+    let new_number = if server.kind() == Kind::Sqlite { "no = null, " } else { "" };
+    let corruptions = of_rows(new_number).into_iter().chain(of_the_ledger(new_number)).chain(of_the_log());
     for Corruption { done, undone, kind, place } in corruptions {
         server.alter(&done);
         let Ended { code, stdout, stderr } = server.run(&["reconcile"]);

@@ -217,13 +217,11 @@ async fn is_covered(db: &dyn Reads, watermark: &Watermark, entry: &Entry) -> Res
         Owner::Merchant(merchant) => lane_of(merchant, watermark.lanes),
         Owner::Platform(lane) => lane,
     };
-    match watermark.covers(lane, entry.created_at, entry.transaction_id.0) {
-        Some(covers) => Ok(covers),
-        None => {
-            let event = log::by_event_id(db, entry.transaction_id).await?;
-            Ok(event.is_none_or(|event| !watermark.is_behind(&event)))
-        }
+    if let Some(covers) = watermark.covers(lane, entry.created_at, entry.transaction_id.0) {
+        return Ok(covers);
     }
+    let event = log::by_event_id(db, entry.transaction_id).await?;
+    Ok(event.is_none_or(|event| !watermark.is_behind(&event)))
 }
 
 fn describe(key: &AccountKey) -> String {

@@ -145,7 +145,9 @@ async fn look_again<R: Resource>(db: &dyn Reads, id: Uuid, report: &mut Report<'
         loop {
             let page = log::behind_subject(db, id, sequence, PAGE).await?;
             let own: Vec<_> = page.iter().take_while(|event| event.subject_id == id).collect();
-            own.iter().for_each(|event| fold.apply(event));
+            for event in &own {
+                fold.apply(event);
+            }
             let Some(last) = own.last().filter(|_| own.len() == PAGE) else { break };
             sequence = last.sequence;
         }
