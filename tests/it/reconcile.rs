@@ -73,40 +73,37 @@ struct Corruption {
     done: String,
     undone: String,
     kind: &'static str,
-    place: &'static str,
+    table: &'static str,
 }
 
-fn update(
-    table: &str,
-    set: &str,
-    back: &str,
-    which: &str,
-    kind: &'static str,
-    place: &'static str,
-) -> Corruption {
+/// Another value in one column of one row.
+fn change(table: &'static str, column: &str, value: &str, which: &str, kind: &'static str) -> Corruption {
     Corruption {
         done: format!(
-            "create table kept as select * from {table} where {which}; update {table} set {set} where {which}"
+            "create table kept as select * from {table} where {which}; \
+             update {table} set {column} = {value} where {which}"
         ),
-        undone: format!("update {table} set {back} where {which}; drop table kept"),
+        undone: format!(
+            "update {table} set {column} = (select {column} from kept) where {which}; drop table kept"
+        ),
         kind,
-        place,
+        table,
     }
 }
 
-fn delete(table: &str, which: &str, place: &'static str) -> Corruption {
+fn delete(table: &'static str, which: &str) -> Corruption {
     Corruption {
         done: format!(
             "create table kept as select * from {table} where {which}; delete from {table} where {which}"
         ),
         undone: format!("insert into {table} select * from kept; drop table kept"),
         kind: "missing",
-        place,
+        table,
     }
 }
 
 /// A copy of a row with some columns changed, for a table whose rows have an `id`.
-fn copy(table: &str, set: &str, which: &str, kind: &'static str, place: &'static str) -> Corruption {
+fn copy(table: &'static str, set: &str, which: &str, kind: &'static str) -> Corruption {
     let other = if table == "ledger_entries" { "number > 90" } else { "id in (select id from kept)" };
     Corruption {
         done: format!(
@@ -115,7 +112,7 @@ fn copy(table: &str, set: &str, which: &str, kind: &'static str, place: &'static
         ),
         undone: format!("delete from {table} where {other}; drop table kept"),
         kind,
-        place,
+        table,
     }
 }
 
@@ -127,44 +124,16 @@ fn of_rows(new_number: &str) -> Vec<Corruption> {
     let payment = "id = (select subject_id from events where event_type = 'PaymentRefunded')";
     let withdrawal = "id = (select subject_id from events where event_type = 'WithdrawalCancelled')";
     vec![
-        update("payments", "amount = amount + 1", "amount = amount - 1", payment, "altered", "payments "),
-        update(
-            "payments",
-            "status = 1",
-            "status = (select status from kept)",
-            payment,
-            "altered",
-            "payments ",
-        ),
-        update(
-            "payments",
-            "status = 9",
-            "status = (select status from kept)",
-            payment,
-            "altered",
-            "payments ",
-        ),
-        update(
-            "payments",
-            "refunded = 0",
-            "refunded = (select refunded from kept)",
-            payment,
-            "altered",
-            "payments ",
-        ),
-        delete("payments", payment, "payments "),
-        copy("payments", &format!("{new_number}id = {OTHER_ID}"), payment, "foreign", "payments "),
-        update(
-            "merchants",
-            "name = 'Mallory'",
-            "name = (select name from kept)",
-            "true",
-            "altered",
-            "merchants ",
-        ),
-        delete("merchants", "true", "merchants "),
-        update("withdrawals", "status = 3", "status = 5", withdrawal, "altered", "withdrawals "),
-        delete("withdrawals", withdrawal, "withdrawals "),
+        change("payments", "amount", "amount + 1", payment, "altered"),
+        change("payments", "status", "1", payment, "altered"),
+        change("payments", "status", "9", payment, "altered"),
+        change("payments", "refunded", "0", payment, "altered"),
+        delete("payments", payment),
+        copy("payments", &format!("{new_number}id = {OTHER_ID}"), payment, "foreign"),
+        change("merchants", "name", "'Mallory'", "true", "altered"),
+        delete("merchants", "true"),
+        change("withdrawals", "status", "3", withdrawal, "altered"),
+        delete("withdrawals", withdrawal),
     ]
 }
 
@@ -173,61 +142,26 @@ fn of_the_ledger(new_number: &str) -> Vec<Corruption> {
     let entry = "kind = 1 and number = 2";
     let last_entry = "kind = 1 and number = (select max(number) from ledger_entries where kind = 1)";
     vec![
-        update(
-            "accounts",
-            "balance = balance + 1",
-            "balance = balance - 1",
-            account,
-            "drifted balance",
-            "accounts ",
-        ),
-        update("accounts", "entries = entries + 1", "entries = entries - 1", account, "altered", "accounts "),
-        delete("accounts", account, "accounts "),
-        update(
-            "ledger_entries",
-            "amount = amount + 1",
-            "amount = amount - 1",
-            entry,
-            "unbalanced transaction",
-            "ledger_entries ",
-        ),
-        update(
-            "ledger_entries",
-            "amount = amount + 1",
-            "amount = amount - 1",
-            entry,
-            "altered",
-            "ledger_entries ",
-        ),
-        update(
-            "ledger_entries",
-            "balance_after = balance_after + 1",
-            "balance_after = balance_after - 1",
-            entry,
-            "drifted balance",
-            "ledger_entries ",
-        ),
+        change("accounts", "balance", "balance + 1", account, "drifted balance"),
+        change("accounts", "entries", "entries + 1", account, "altered"),
+        delete("accounts", account),
+        change("ledger_entries", "amount", "amount + 1", entry, "unbalanced transaction"),
+        change("ledger_entries", "amount", "amount + 1", entry, "altered"),
+        change("ledger_entries", "balance_after", "balance_after + 1", entry, "drifted balance"),
         Corruption {
             done: format!("update ledger_entries set number = number + 50 where {last_entry}"),
             undone: "update ledger_entries set number = number - 50 where number > 50".to_owned(),
             kind: "missing",
-            place: "ledger_entries ",
+            table: "ledger_entries",
         },
-        delete("ledger_entries", last_entry, "ledger_entries "),
-        delete("ledger_entries", entry, "ledger_entries "),
-        copy(
-            "ledger_entries",
-            &format!("{new_number}number = number + 90"),
-            last_entry,
-            "duplicate",
-            "ledger_entries ",
-        ),
+        delete("ledger_entries", last_entry),
+        delete("ledger_entries", entry),
+        copy("ledger_entries", &format!("{new_number}number = number + 90"), last_entry, "duplicate"),
         copy(
             "ledger_entries",
             &format!("{new_number}number = number + 90, id = {OTHER_ID}, transaction_id = {OTHER_ID}"),
             last_entry,
             "foreign",
-            "ledger_entries ",
         ),
     ]
 }
@@ -235,39 +169,11 @@ fn of_the_ledger(new_number: &str) -> Vec<Corruption> {
 fn of_the_log() -> Vec<Corruption> {
     let event = "stream = 1 and position = 2";
     vec![
-        update(
-            "events",
-            "payload = replace(payload, '5000', '9000')",
-            "payload = (select payload from kept)",
-            event,
-            "altered",
-            "events ",
-        ),
-        update(
-            "events",
-            "payload = '{}'",
-            "payload = (select payload from kept)",
-            event,
-            "altered",
-            "events ",
-        ),
-        update(
-            "events",
-            "occurred_at = occurred_at + 60000000",
-            "occurred_at = occurred_at - 60000000",
-            event,
-            "out of order",
-            "events ",
-        ),
-        delete("events", event, "events "),
-        update(
-            "lane_heads",
-            "sequence = sequence + 1",
-            "sequence = sequence - 1",
-            "sequence > 0",
-            "missing",
-            "lane_heads ",
-        ),
+        change("events", "payload", "replace(payload, '5000', '9000')", event, "altered"),
+        change("events", "payload", "'{}'", event, "altered"),
+        change("events", "occurred_at", "occurred_at + 60000000", event, "out of order"),
+        delete("events", event),
+        change("lane_heads", "sequence", "sequence + 1", "sequence > 0", "missing"),
     ]
 }
 
@@ -277,11 +183,11 @@ fn every_corruption_is_named(server: &mut Server) {
     // The number by which SQLite keeps its rows, and which is made for a new row.
     let new_number = if server.kind() == Kind::Sqlite { "no = null, " } else { "" };
     let corruptions = of_rows(new_number).into_iter().chain(of_the_ledger(new_number)).chain(of_the_log());
-    for Corruption { done, undone, kind, place } in corruptions {
+    for Corruption { done, undone, kind, table } in corruptions {
         server.alter(&done);
         let Ended { code, stdout, stderr } = server.run(&["reconcile"]);
         assert_eq!(code, Some(1), "{done}\n{stdout}{stderr}");
-        let wanted = format!("{kind}: {place}");
+        let wanted = format!("{kind}: {table} ");
         assert!(stdout.lines().any(|line| line.starts_with(&wanted)), "{done}\nwanted: {wanted}\n{stdout}");
         server.alter(&undone);
         let Ended { code, stdout, .. } = server.run(&["reconcile"]);
