@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{
     kafka_relay::pay,
-    support::{backend::Kind, on_both_backends, program::Ended, server::Server},
+    support::{backend::Kind, eventually, on_both_backends, program::Ended, server::Server},
 };
 
 on_both_backends!(
@@ -173,6 +173,21 @@ fn of_the_log() -> Vec<Corruption> {
         change("events", "payload", "'{}'", event, "altered"),
         change("events", "occurred_at", "occurred_at + 60000000", event, "out of order"),
         delete("events", event),
+        change(
+            "consumer_positions",
+            "position",
+            "position + 50",
+            "consumer = 'payment_log' and stream = 1 and position > 0",
+            "altered",
+        ),
+        Corruption {
+            done: "insert into relay_cursors (stream, lane, position, kafka_offset, updated_at) \
+                   values (1, 99, 5, 5, 0)"
+                .to_owned(),
+            undone: "delete from relay_cursors".to_owned(),
+            kind: "foreign",
+            table: "relay_cursors",
+        },
         change("lane_heads", "sequence", "sequence + 1", "sequence > 0", "missing"),
     ]
 }
@@ -180,6 +195,10 @@ fn of_the_log() -> Vec<Corruption> {
 /// Failure mode 110.
 fn every_corruption_is_named(server: &mut Server) {
     live(server);
+    eventually("the consumers", || {
+        let handled = "select sum(position) from consumer_positions where consumer = 'payment_log'";
+        (server.query(handled) == server.query("select count(*) from events where stream = 1")).then_some(())
+    });
     // The number by which SQLite keeps its rows, and which is made for a new row.
     let new_number = if server.kind() == Kind::Sqlite { "no = null, " } else { "" };
     let corruptions = of_rows(new_number).into_iter().chain(of_the_ledger(new_number)).chain(of_the_log());

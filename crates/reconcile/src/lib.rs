@@ -9,6 +9,7 @@
 //! - [`resources`]: each merchant, payment and withdrawal is the fold of its events, by the domain's own functions.
 //! - [`ledger`]: each account's entries are numbered without gaps, each balance follows from the one before, the account
 //!   has the last one; and the entries are those that the events book, no more and no less.
+//! - [`positions`]: no consumer, and nothing that the relay has noted, stands behind the log's end.
 //!
 //! Memory does not grow with the log or the tables: everything is read in pages, in the order of an index, and what the
 //! log and the ledger have in common is compared by sums of hashes in a fixed number of buckets. Only where the sums
@@ -17,6 +18,7 @@
 pub mod breaks;
 mod chain;
 mod ledger;
+mod positions;
 mod resources;
 mod sums;
 
@@ -87,6 +89,7 @@ pub async fn run(db: &dyn Reads, listener: &mut dyn Listener) -> Result<Summary,
     }
     resources::walk(db, &mut report).await?;
     ledger::walk(db, &watermark, &booked, &mut report).await?;
+    positions::check(db, &mut report).await?;
     Ok(report.summary)
 }
 
