@@ -7,22 +7,20 @@ use store::{
     log::{self, Flaw, Verifier},
     sql::Reads,
 };
-use uuid::Uuid;
 
 use crate::{
     Kind, PAGE, Report,
     sums::{self, Sums},
 };
 
-/// Walks a lane up to its head. Sums up what its events book, and gives those of the head's very moment.
+/// Walks a lane up to its head, and sums up what its events book.
 pub async fn walk(
     db: &dyn Reads,
     head: &LaneHead,
     booked: &mut Sums,
     report: &mut Report<'_>,
-) -> Result<Vec<Uuid>, ReadError> {
+) -> Result<(), ReadError> {
     let mut verifier = Verifier::new(head.lane);
-    let mut ties = Vec::new();
     'lane: loop {
         let page = log::behind_sequence(db, head.lane, verifier.sequence(), PAGE).await?;
         for event in &page {
@@ -32,9 +30,6 @@ pub async fn walk(
             report.summary.events += 1;
             if let Err(flaw) = verifier.next(event) {
                 tell(&flaw, report);
-            }
-            if event.occurred_at == head.clock {
-                ties.push(event.event_id.0);
             }
             let place = || format!("events lane {} sequence {}", event.lane, event.sequence);
             match event.parse() {
@@ -58,7 +53,7 @@ pub async fn walk(
     if let Err(flaw) = verifier.end(head) {
         tell(&flaw, report);
     }
-    Ok(ties)
+    Ok(())
 }
 
 fn tell(flaw: &Flaw, report: &mut Report<'_>) {

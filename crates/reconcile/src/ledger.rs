@@ -108,15 +108,15 @@ async fn book_again(
     buckets: &[usize],
     report: &mut Report<'_>,
 ) -> Result<(), ReadError> {
-    for mark in &watermark.marks {
-        let lane = mark.head.lane;
+    for head in &watermark.heads {
+        let lane = head.lane;
         let mut sequence = 0;
         'lane: loop {
             let page = log::behind_sequence(db, lane, sequence, PAGE).await?;
             let Some(last) = page.last() else { break };
             sequence = last.sequence;
             for event in &page {
-                if event.sequence > mark.head.sequence {
+                if event.sequence > head.sequence {
                     break 'lane;
                 }
                 event_is_booked(db, lane, event, buckets, report).await?;
@@ -217,7 +217,7 @@ async fn is_covered(db: &dyn Reads, watermark: &Watermark, entry: &Entry) -> Res
         Owner::Merchant(merchant) => lane_of(merchant, watermark.lanes),
         Owner::Platform(lane) => lane,
     };
-    if let Some(covers) = watermark.covers(lane, entry.created_at, entry.transaction_id.0) {
+    if let Some(covers) = watermark.covers(lane, entry.created_at) {
         return Ok(covers);
     }
     let event = log::by_event_id(db, entry.transaction_id).await?;

@@ -81,12 +81,11 @@ pub async fn run(db: &dyn Reads, listener: &mut dyn Listener) -> Result<Summary,
     let heads = log::heads(db).await?;
     let lanes = u16::try_from(heads.len()).unwrap_or(u16::MAX);
     let mut report = Report { listener, summary: Summary { lanes: heads.len(), ..Summary::default() } };
-    let mut watermark = Watermark { lanes, marks: Vec::with_capacity(heads.len()) };
     let mut booked = Sums::new();
-    for head in heads {
-        let ties = chain::walk(db, &head, &mut booked, &mut report).await?;
-        watermark.marks.push(Mark { head, ties });
+    for head in &heads {
+        chain::walk(db, head, &mut booked, &mut report).await?;
     }
+    let watermark = Watermark { lanes, heads };
     resources::walk(db, &mut report).await?;
     ledger::walk(db, &watermark, &booked, &mut report).await?;
     positions::check(db, &mut report).await?;
@@ -96,31 +95,24 @@ pub async fn run(db: &dyn Reads, listener: &mut dyn Listener) -> Result<Summary,
 /// Up to where the log was read.
 struct Watermark {
     lanes: u16,
-    marks: Vec<Mark>,
-}
-
-struct Mark {
-    head: LaneHead,
-    /// Events of the watermark's very moment that lie before it.
-    ties: Vec<uuid::Uuid>,
+    heads: Vec<LaneHead>,
 }
 
 impl Watermark {
-    /// Whether what was booked in a lane at a moment by an event lies before the watermark; `None` when only the event
-    /// itself can say, because it is of the watermark's very moment.
-    fn covers(&self, lane: Lane, at: domain::time::Timestamp, event: uuid::Uuid) -> Option<bool> {
-        let Some(mark) = self.marks.iter().find(|mark| mark.head.lane == lane) else { return Some(true) };
-        match at.cmp(&mark.head.clock) {
+    /// Whether what was booked in a lane at a moment lies before the watermark; `None` when only its event can say,
+    /// because it is of the watermark's very moment.
+    fn covers(&self, lane: Lane, at: domain::time::Timestamp) -> Option<bool> {
+        let Some(head) = self.heads.iter().find(|head| head.lane == lane) else { return Some(true) };
+        match at.cmp(&head.clock) {
             Ordering::Less => Some(true),
             Ordering::Greater => Some(false),
-            Ordering::Equal if mark.ties.contains(&event) => Some(true),
             Ordering::Equal => None,
         }
     }
 
     /// Whether an event was written after the watermark.
     fn is_behind(&self, event: &LogEvent) -> bool {
-        let mark = self.marks.iter().find(|mark| mark.head.lane == event.lane);
-        mark.is_some_and(|mark| event.sequence > mark.head.sequence)
+        let head = self.heads.iter().find(|head| head.lane == event.lane);
+        head.is_some_and(|head| event.sequence > head.sequence)
     }
 }
