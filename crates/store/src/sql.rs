@@ -125,8 +125,17 @@ impl Row {
     }
 }
 
+/// Where one text does not do for both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
 /// Somewhere to ask. Reads see committed data only and never wait for a writer.
 pub trait Reads: Send + Sync {
+    fn dialect(&self) -> Dialect;
+
     fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, ReadError>>;
 }
 
