@@ -153,3 +153,8 @@ pub trait Transaction: Send {
 
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), ReadError>>;
 }
+
+/// Makes transactions for consumers.
+pub trait Effects: Send + Sync {
+    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, ReadError>>;
+}
