@@ -16,6 +16,7 @@ use super::{
     producer::{ProduceError, Producer},
     record::{Outgoing, Topic},
 };
+use crate::relay::broker::Publish;
 
 /// Until all records of a transaction are acknowledged, or it is given up.
 const ACKS_TIMEOUT: Duration = Duration::from_secs(20);
@@ -72,25 +73,23 @@ impl Publisher {
         Ok(publisher)
     }
 
-    /// Hands records over, in their order; they belong to the transaction that the next commit ends. What goes wrong
-    /// with them is told by the commit.
-    pub async fn send(&self, records: Vec<Outgoing>) -> Result<(), PublishError> {
+    async fn hand_over(&self, job: Job) -> Result<(), PublishError> {
+        self.jobs.as_ref().ok_or_else(ended)?.send(job).await.map_err(|_| ended())
+    }
+}
+
+impl Publish for Publisher {
+    async fn send(&self, records: Vec<Outgoing>) -> Result<(), PublishError> {
         self.hand_over(Job::Send(records)).await
     }
 
-    /// Commits what was handed over; nothing of it unless all records lie behind the offsets that are known.
-    pub async fn commit(&self, behind: Offsets) -> Result<LastOffsets, PublishError> {
+    async fn commit(&self, behind: Offsets) -> Result<LastOffsets, PublishError> {
         let (reply, answer) = oneshot::channel();
         self.hand_over(Job::Commit { behind, reply }).await?;
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
 
-    async fn hand_over(&self, job: Job) -> Result<(), PublishError> {
-        self.jobs.as_ref().ok_or_else(ended)?.send(job).await.map_err(|_| ended())
-    }
-
-    /// Waits until the producer is gone.
-    pub async fn close(mut self) {
+    async fn close(mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
             drop(tokio::task::spawn_blocking(move || thread.join()).await);
