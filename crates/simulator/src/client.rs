@@ -15,7 +15,7 @@ use store::{
 use stream::{
     kafka::{
         ends::{self, End, EndsError, Letters, Noted, Partitions, Record, Start},
-        publisher::{LastOffsets, Offsets, PublishError},
+        publisher::{Extent, Extents, LastOffsets, Offsets, PublishError, last_offsets, made_anew},
         record::{Outgoing, Topic},
         session::{Change, Client, Polled},
         slot::Item,
@@ -70,7 +70,8 @@ impl Broker for Connection {
     async fn publisher(&self) -> Result<Producer, PublishError> {
         self.reach().await.map_err(PublishError::Failed)?;
         let epoch = self.kafka.begin_producer();
-        Ok(Producer { connection: self.clone(), epoch, open: Mutex::default() })
+        let topics = self.kafka.incarnations();
+        Ok(Producer { connection: self.clone(), epoch, topics, open: Mutex::default() })
     }
 
     async fn ends(
@@ -124,6 +125,8 @@ impl Partitions for View<'_> {
 pub struct Producer {
     connection: Connection,
     epoch: u64,
+    /// Which topics it began with.
+    topics: BTreeMap<Topic, u64>,
     open: Mutex<Open>,
 }
 
@@ -131,13 +134,23 @@ pub struct Producer {
 #[derive(Default)]
 struct Open {
     transaction: Option<u64>,
-    last: LastOffsets,
+    extents: Extents,
     failure: Option<PublishError>,
 }
 
 impl Producer {
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Producer {
+    fn check(&self) -> Result<(), PublishError> {
+        if self.connection.kafka.incarnations() == self.topics { Ok(()) } else { Err(self.made_anew()) }
+    }
+
+    fn made_anew(&self) -> PublishError {
+        PublishError::TopicMadeAnew("of the simulation".to_owned())
     }
 }
 
@@ -149,13 +162,18 @@ impl Publish for Producer {
     async fn send(&self, records: Vec<Outgoing>) -> Result<(), PublishError> {
         let reached = self.connection.reach().await;
         let mut open = self.open();
-        let Open { transaction, last, failure } = &mut *open;
+        let Open { transaction, extents, failure } = &mut *open;
         if let Err(reason) = reached {
             *failure = Some(PublishError::Failed(reason));
         }
         if failure.is_none() {
             match self.connection.kafka.append(self.epoch, transaction, &records) {
-                Ok(offsets) => last.extend(offsets),
+                Ok(offsets) => {
+                    for (at, offset) in offsets {
+                        let record = Extent { first: offset, last: offset };
+                        extents.entry(at).or_insert(record).add(record);
+                    }
+                }
                 Err(_) => *failure = Some(fenced()),
             }
         }
@@ -164,12 +182,16 @@ impl Publish for Producer {
 
     async fn commit(&self, behind: Offsets) -> Result<LastOffsets, PublishError> {
         self.connection.reach().await.map_err(PublishError::Failed)?;
-        let Open { transaction, last, failure } = std::mem::take(&mut *self.open());
+        let Open { transaction, extents, failure } = std::mem::take(&mut *self.open());
         if let Some(failure) = failure {
             return Err(failure);
         }
-        if last.iter().any(|(at, offset)| behind.get(at).is_some_and(|known| offset <= known)) {
-            return Err(PublishError::TopicMadeAnew("of the simulation".to_owned()));
+        if made_anew(&extents, &behind).is_some() {
+            return Err(self.made_anew());
+        }
+        // By their ids topics are told apart when they are written to, by their names only now.
+        if !extents.is_empty() {
+            self.check()?;
         }
         let commit = self.connection.chaos.publish();
         if commit == Commit::Lost {
@@ -183,7 +205,12 @@ impl Publish for Producer {
         }
         latency().await;
         self.connection.machine.pass().await;
-        Ok(last)
+        Ok(last_offsets(&extents))
+    }
+
+    async fn check_topics(&self) -> Result<(), PublishError> {
+        self.connection.reach().await.map_err(PublishError::Failed)?;
+        self.check()
     }
 
     async fn close(self) {}

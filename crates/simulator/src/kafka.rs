@@ -225,6 +225,10 @@ impl Kafka {
         self.tell();
     }
 
+    pub fn incarnations(&self) -> BTreeMap<Topic, u64> {
+        self.state().incarnations.clone()
+    }
+
     pub fn incarnation(&self, topic: Topic) -> u64 {
         self.state().incarnations.get(&topic).copied().unwrap_or(0)
     }

@@ -102,7 +102,10 @@ fn many(options: &Options) -> ExitCode {
             let outcome = run(&schedule);
             done.fetch_add(1, Ordering::Relaxed);
             events.fetch_add(outcome.events as u64, Ordering::Relaxed);
-            if outcome.violation.is_some() && !has_failed.swap(true, Ordering::Relaxed) {
+            if let Some(violation) = outcome.violation
+                && !has_failed.swap(true, Ordering::Relaxed)
+            {
+                println!("WRONG with seed {seed}: {violation}");
                 tell_shortest(&schedule);
             }
         }

@@ -51,6 +51,9 @@ pub trait Publish: Send + Sync {
     /// Commits what was handed over; nothing of it unless all records lie behind the offsets that are known.
     fn commit(&self, behind: Offsets) -> impl Future<Output = Result<LastOffsets, PublishError>> + Send;
 
+    /// Fails when a topic is not the one any more with which the producer began.
+    fn check_topics(&self) -> impl Future<Output = Result<(), PublishError>> + Send;
+
     /// Returns when the producer is gone.
     fn close(self) -> impl Future<Output = ()> + Send;
 }

@@ -58,6 +58,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How often ends are noted, and dead letters looked for, while there is work.
 const NOTE_INTERVAL: Duration = Duration::from_millis(500);
 const DEAD_LETTERS_INTERVAL: Duration = Duration::from_millis(250);
+/// How often the relay looks whether the topics are still there, and still the same: nobody may be publishing.
+const TOPICS_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// The broker marks a committed transaction in all of its partitions only after it has answered; a transaction that begins
@@ -258,6 +260,7 @@ impl<B: Broker> Relay<B> {
         let mut progress = recovery::find_out(&self.store, broker).await?;
         let mut commits = self.store.commits();
         let mut noted_at = Instant::now();
+        let mut checked_at = Instant::now();
         let mut letters_at = None::<Instant>;
         let mut next_at = Instant::now();
         loop {
@@ -275,6 +278,10 @@ impl<B: Broker> Relay<B> {
             if noted_at.elapsed() > NOTE_INTERVAL && !progress.is_noted {
                 self.note(&mut progress, epoch).await?;
                 noted_at = Instant::now();
+            }
+            if checked_at.elapsed() > TOPICS_CHECK_INTERVAL {
+                publisher.check_topics().await?;
+                checked_at = Instant::now();
             }
             if !batch.events.is_empty() || !letters.is_empty() {
                 let sent = self.send(publisher, bytes_max, &mut progress, batch, letters).await?;
