@@ -113,6 +113,17 @@ impl Node {
         })
     }
 
+    /// Whether a part of it has ended by a panic, which no part may.
+    pub fn has_panicked(&mut self) -> bool {
+        let Some(Process { tasks, .. }) = &mut self.process else { return false };
+        while let Some(ended) = tasks.try_join_next() {
+            if ended.is_err_and(|error| error.is_panic()) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// As by SIGKILL: nothing of it goes on.
     pub async fn crash(&mut self, down: Duration) {
         if let Some(mut process) = self.process.take() {

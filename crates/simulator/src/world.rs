@@ -13,7 +13,10 @@ use store::{
     memory::Memory,
 };
 use stream::kafka::record::{self, Topic};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    runtime::RngSeed,
+    time::{Instant, sleep},
+};
 
 use crate::{
     callers::Callers,
@@ -51,6 +54,7 @@ pub fn run(schedule: &Schedule) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
+        .rng_seed(RngSeed::from_bytes(&schedule.seed.to_be_bytes()))
         .build()
         .expect("a runtime without I/O can be made");
     let outcome = runtime.block_on(async {
@@ -110,6 +114,9 @@ impl World {
     }
 
     async fn look(&mut self) -> Verdict {
+        if self.nodes.iter_mut().any(Node::has_panicked) {
+            return Err("a part of a node ended by a panic".to_owned());
+        }
         self.checker.at_any_moment(&self.surroundings.kafka, &self.callers.asked()).await
     }
 

@@ -8,7 +8,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     slot::{Item, Slot},
-    watchdog::Watchdog,
+    watchdog::{Still, Watchdog},
 };
 use crate::{
     consumer::Consumer,
@@ -70,7 +70,7 @@ pub enum Change {
 pub struct Desk {
     store: Store,
     slots: Vec<Slot>,
-    session_timeout: Duration,
+    watchdog: Watchdog,
     intake_max: usize,
     /// How many clients there have been, with this one.
     #[cfg(debug_assertions)]
@@ -89,7 +89,7 @@ impl Desk {
         Self {
             store: store.clone(),
             slots: consumers.iter().map(slot).collect(),
-            session_timeout,
+            watchdog: Watchdog::new(session_timeout),
             intake_max: settings.batch_events_max * INTAKE_BATCHES,
             #[cfg(debug_assertions)]
             clients: 0,
@@ -102,7 +102,7 @@ impl Desk {
         {
             self.clients += 1;
         }
-        let mut watchdog = Watchdog::new(self.session_timeout);
+        self.watchdog.joined();
         while !*stopping.borrow() {
             if let Err(reason) = self.take_in(client).await {
                 tracing::error!(reason, "the client of the consumer group is replaced");
@@ -113,10 +113,10 @@ impl Desk {
             }
             self.account(client);
             client.commit_now_and_then();
-            if watchdog.is_due()
-                && let Some(reason) = watchdog.check(&self.store, &mut self.slots).await
+            if self.watchdog.is_due()
+                && let Some(still) = self.watchdog.check(&self.store, &mut self.slots).await
             {
-                tracing::error!(reason, "the consumer group stands still; its client is replaced");
+                self.mend(&still).await;
                 break;
             }
         }
@@ -139,7 +139,10 @@ impl Desk {
                     self.deliver(client, place, item);
                 }
                 Polled::Passing => {}
-                Polled::End(partition) => client.end_reached(partition),
+                Polled::End(partition) => {
+                    self.watchdog.end_reached(partition);
+                    client.end_reached(partition);
+                }
                 Polled::Fatal(reason) => return Err(reason),
                 Polled::Nothing => {
                     if taken == 0 && waited >= POLL_MAX {
@@ -150,6 +153,26 @@ impl Desk {
             }
         }
         Ok(())
+    }
+
+    /// The client is replaced. Where it has read all that it would ever read, the next one begins at the partition's
+    /// beginning, and the positions say what of it was handled.
+    async fn mend(&mut self, Still { consumer, place, position, is_at_end }: &Still) {
+        let (stream, lane) = place;
+        tracing::error!(
+            consumer,
+            stream = stream.name(),
+            lane = lane.0,
+            position,
+            from_the_beginning = is_at_end,
+            "the consumer stands still although more was published; its client is replaced"
+        );
+        let slot = self.slots.iter_mut().find(|slot| slot.engine.consumer().name() == *consumer);
+        if let Some(slot) = slot.filter(|_| *is_at_end)
+            && slot.engine.forget_offset(*place).await.is_err()
+        {
+            tracing::warn!(consumer, "the offset could not be forgotten; it is tried again");
+        }
     }
 
     fn take_changes(&mut self, client: &mut impl Client) {

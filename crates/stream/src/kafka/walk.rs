@@ -57,6 +57,9 @@ impl Walk<'_> {
                 }
                 let filled = self.fill_up(event.position - 1, batch, room).await?;
                 last = filled.or(last);
+                if *room == 0 {
+                    break;
+                }
             }
             let next = self.to.position + 1;
             if event.position <= self.to.position {

@@ -16,21 +16,52 @@ const LOOKS_A_SESSION: u32 = 4;
 /// Notices consumers that stand still although more was published for them.
 pub(super) struct Watchdog {
     session: Duration,
+    joined_at: Instant,
     checked_at: Instant,
+    /// Over all clients.
     standing: BTreeMap<(&'static str, Place), (i64, Instant)>,
+    /// When the client last said that it had read a partition to its end.
+    ends: BTreeMap<i32, Instant>,
+}
+
+/// A consumer that stands still.
+pub(super) struct Still {
+    pub(super) consumer: &'static str,
+    pub(super) place: Place,
+    pub(super) position: i64,
+    /// The client has read the partition to its end meanwhile: what is missing lies before the offset from which it
+    /// goes on, as when the topic was made anew since that was stored.
+    pub(super) is_at_end: bool,
 }
 
 impl Watchdog {
     pub(super) fn new(session: Duration) -> Self {
-        Self { session, checked_at: Instant::now(), standing: BTreeMap::new() }
+        let now = Instant::now();
+        Self {
+            session,
+            joined_at: now,
+            checked_at: now,
+            standing: BTreeMap::new(),
+            ends: BTreeMap::new(),
+        }
+    }
+
+    /// There is another client, which gets all of the patience again.
+    pub(super) fn joined(&mut self) {
+        self.joined_at = Instant::now();
+        self.ends.clear();
     }
 
     pub(super) fn is_due(&self) -> bool {
         self.checked_at.elapsed() > self.session / LOOKS_A_SESSION
     }
 
+    pub(super) fn end_reached(&mut self, partition: i32) {
+        self.ends.insert(partition, Instant::now());
+    }
+
     /// Why the client should be replaced.
-    pub(super) async fn check(&mut self, store: &Store, slots: &mut [Slot]) -> Option<String> {
+    pub(super) async fn check(&mut self, store: &Store, slots: &mut [Slot]) -> Option<Still> {
         self.checked_at = Instant::now();
         let published = cursor::published(store.reads()).await.ok()?;
         let mut standing = BTreeMap::new();
@@ -52,8 +83,13 @@ impl Watchdog {
         }
         self.standing = standing;
         let patience = self.session * SESSIONS_OF_PATIENCE;
+        if self.joined_at.elapsed() <= patience {
+            return None;
+        }
         let still = self.standing.iter().find(|(_, (_, since))| since.elapsed() > patience)?;
-        let ((consumer, (stream, lane)), (position, _)) = still;
-        Some(format!("{consumer} has stood at position {position} of {} lane {lane}", stream.name()))
+        let ((consumer, place), (position, since)) = still;
+        let end = self.ends.get(&i32::from(place.1.0));
+        let is_at_end = end.is_some_and(|at| at >= since);
+        Some(Still { consumer, place: *place, position: *position, is_at_end })
     }
 }
