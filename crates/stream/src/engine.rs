@@ -161,20 +161,6 @@ impl Engine {
         self.positions = None;
     }
 
-    /// Forgets the offset from which a place is to be read on, and nothing else.
-    pub async fn forget_offset(&mut self, place: Place) -> Result<(), Trouble> {
-        let Some(from) = self.positions().await?.get(&place).copied() else { return Ok(()) };
-        let step = Step { place, from, to: Mark { kafka_offset: None, ..from } };
-        let now = self.store.now();
-        let mut transaction = self.store.begin().await?;
-        self.positions = None;
-        // Where another process has moved it, there is nothing to forget.
-        if position::advance(transaction.as_mut(), self.consumer.name(), &[step], now).await? {
-            transaction.commit().await?;
-        }
-        Ok(())
-    }
-
     /// The position that a place cannot get past yet.
     pub fn failing_at(&self, place: Place) -> Option<i64> {
         self.failing.get(&place).map(|failing| failing.position)

@@ -115,8 +115,9 @@ impl Desk {
             client.commit_now_and_then();
             if self.watchdog.is_due()
                 && let Some(still) = self.watchdog.check(&self.store, &mut self.slots).await
+                && self.mend(&still).await
             {
-                self.mend(&still).await;
+                tracing::error!("the client of the consumer group is replaced");
                 break;
             }
         }
@@ -155,23 +156,23 @@ impl Desk {
         Ok(())
     }
 
-    /// The client is replaced. Where it has read all that it would ever read, the next one begins at the partition's
-    /// beginning, and the positions say what of it was handled.
-    async fn mend(&mut self, Still { consumer, place, position, is_at_end }: &Still) {
+    /// What the client will not read any more is read from the log; gives whether the client is to be replaced.
+    async fn mend(&mut self, still: &Still) -> bool {
+        let Still { consumer, place, position, published, is_at_end } = still;
         let (stream, lane) = place;
         tracing::error!(
             consumer,
             stream = stream.name(),
             lane = lane.0,
             position,
-            from_the_beginning = is_at_end,
-            "the consumer stands still although more was published; its client is replaced"
+            published,
+            from_the_log = is_at_end,
+            "the consumer stands still although more was published"
         );
         let slot = self.slots.iter_mut().find(|slot| slot.engine.consumer().name() == *consumer);
-        if let Some(slot) = slot.filter(|_| *is_at_end)
-            && slot.engine.forget_offset(*place).await.is_err()
-        {
-            tracing::warn!(consumer, "the offset could not be forgotten; it is tried again");
+        match slot.filter(|_| *is_at_end) {
+            Some(slot) => slot.handle_from_log(*place, *published).await.is_err(),
+            None => true,
         }
     }
 

@@ -12,7 +12,7 @@ use store::{
     batch::LogEvent,
     error::ReadError,
     fault::{self, Fault},
-    log,
+    log::{self, Span},
 };
 use tokio::time::Instant;
 
@@ -25,6 +25,7 @@ use crate::{
     dead_letter::Foreign,
     engine::{Batch, Engine, Handled, Trouble},
     position::{Mark, Place, Positions},
+    runtime::check_dense,
 };
 
 /// A consumer of the group, and what waits for it.
@@ -137,10 +138,8 @@ impl Slot {
             return Ok(());
         }
         if !is_known {
-            for pending in self.places.values_mut() {
-                pending.last = None;
-                pending.in_order = false;
-            }
+            let places: Vec<Place> = self.places.keys().copied().collect();
+            self.walk_anew(places.iter());
         }
         let positions = self.engine.positions().await?;
         for (place, pending) in &mut self.places {
@@ -150,10 +149,44 @@ impl Slot {
             }
         }
         let batch = self.gather(&positions).await?;
-        if !batch.to.is_empty() && self.engine.handle(&batch).await? == Handled::Done {
-            self.done(&batch);
+        if !batch.to.is_empty() {
+            match self.engine.handle(&batch).await? {
+                Handled::Done => self.done(&batch),
+                // What the walk took for seen is to be seen again, from where the positions are.
+                Handled::Overtaken | Handled::Failed => self.walk_anew(batch.to.keys()),
+            }
         }
         self.retry_due().await
+    }
+
+    /// Handles events of the log itself, up to a position, which the topic does not give.
+    pub(super) async fn handle_from_log(&mut self, place: Place, until: i64) -> Result<(), Trouble> {
+        let (stream, lane) = place;
+        let room = i64::try_from(self.engine.batch_events_max()).unwrap_or(i64::MAX);
+        loop {
+            let Some(from) = self.engine.positions().await?.get(&place).copied() else { return Ok(()) };
+            let span =
+                Span { stream, lane, behind: from.position, until: until.min(from.position + room) };
+            if span.until <= span.behind || self.engine.failing_at(place).is_some() {
+                return Ok(());
+            }
+            let events = log::spans(self.engine.store().reads(), &[span]).await?;
+            check_dense(self.engine.consumer().name(), &[span], &events)?;
+            let to = [(place, Mark { position: span.until, ..from })].into();
+            self.walk_anew(std::iter::once(&place));
+            if self.engine.handle(&Batch { events, foreign: Vec::new(), to }).await? != Handled::Done {
+                return Ok(());
+            }
+        }
+    }
+
+    fn walk_anew<'a>(&mut self, places: impl Iterator<Item = &'a Place>) {
+        for place in places {
+            if let Some(pending) = self.places.get_mut(place) {
+                pending.last = None;
+                pending.in_order = false;
+            }
+        }
     }
 
     /// The next events of all places, in their order; up to those that are known to fail.

@@ -29,8 +29,9 @@ pub(super) struct Still {
     pub(super) consumer: &'static str,
     pub(super) place: Place,
     pub(super) position: i64,
-    /// The client has read the partition to its end meanwhile: what is missing lies before the offset from which it
-    /// goes on, as when the topic was made anew since that was stored.
+    pub(super) published: i64,
+    /// The client has read the partition to its end meanwhile, and will not read what is missing: it has expired, or it
+    /// lies before the offset from which the client goes on, as when the topic was made anew since that was stored.
     pub(super) is_at_end: bool,
 }
 
@@ -60,7 +61,7 @@ impl Watchdog {
         self.ends.insert(partition, Instant::now());
     }
 
-    /// Why the client should be replaced.
+    /// Who stands still for longer than is to be borne.
     pub(super) async fn check(&mut self, store: &Store, slots: &mut [Slot]) -> Option<Still> {
         self.checked_at = Instant::now();
         let published = cursor::published(store.reads()).await.ok()?;
@@ -90,6 +91,7 @@ impl Watchdog {
         let ((consumer, place), (position, since)) = still;
         let end = self.ends.get(&i32::from(place.1.0));
         let is_at_end = end.is_some_and(|at| at >= since);
-        Some(Still { consumer, place: *place, position: *position, is_at_end })
+        let published = published.get(place).copied().unwrap_or(0);
+        Some(Still { consumer, place: *place, position: *position, published, is_at_end })
     }
 }
