@@ -115,9 +115,8 @@ impl Desk {
             client.commit_now_and_then();
             if self.watchdog.is_due()
                 && let Some(still) = self.watchdog.check(&self.store, &mut self.slots).await
-                && self.mend(&still).await
             {
-                tracing::error!("the client of the consumer group is replaced");
+                self.mend(&still).await;
                 break;
             }
         }
@@ -156,8 +155,8 @@ impl Desk {
         Ok(())
     }
 
-    /// What the client will not read any more is read from the log; gives whether the client is to be replaced.
-    async fn mend(&mut self, still: &Still) -> bool {
+    /// What the client will not read any more is read from the log. It is replaced in any case: it may be deaf.
+    async fn mend(&mut self, still: &Still) {
         let Still { consumer, place, position, published, is_at_end } = still;
         let (stream, lane) = place;
         tracing::error!(
@@ -167,12 +166,13 @@ impl Desk {
             position,
             published,
             from_the_log = is_at_end,
-            "the consumer stands still although more was published"
+            "the consumer stands still although more was published; its client is replaced"
         );
         let slot = self.slots.iter_mut().find(|slot| slot.engine.consumer().name() == *consumer);
-        match slot.filter(|_| *is_at_end) {
-            Some(slot) => slot.handle_from_log(*place, *published).await.is_err(),
-            None => true,
+        if let Some(slot) = slot.filter(|_| *is_at_end)
+            && slot.handle_from_log(*place, *published).await.is_err()
+        {
+            tracing::warn!(consumer, "the log could not be read; it is tried again");
         }
     }
 
@@ -193,6 +193,7 @@ impl Desk {
             return;
         }
         client.message_came(place);
+        self.watchdog.message_came(i32::from(place.1.0));
         let mut readers: Vec<&mut Slot> = self.slots.iter_mut().filter(|slot| slot.reads(place)).collect();
         // Nearly always there is one reader, which gets the item itself.
         if let Some(last) = readers.pop() {

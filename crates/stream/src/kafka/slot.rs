@@ -165,8 +165,7 @@ impl Slot {
         let room = i64::try_from(self.engine.batch_events_max()).unwrap_or(i64::MAX);
         loop {
             let Some(from) = self.engine.positions().await?.get(&place).copied() else { return Ok(()) };
-            let span =
-                Span { stream, lane, behind: from.position, until: until.min(from.position + room) };
+            let span = Span { stream, lane, behind: from.position, until: until.min(from.position + room) };
             if span.until <= span.behind || self.engine.failing_at(place).is_some() {
                 return Ok(());
             }

@@ -63,7 +63,7 @@ impl Walk<'_> {
             }
             let next = self.to.position + 1;
             if event.position <= self.to.position {
-                self.to.kafka_offset = Some(item.offset + 1);
+                self.to.kafka_offset = Some(behind(item.offset));
                 continue;
             }
             if self.failing == Some(next) || event.position != next {
@@ -78,8 +78,7 @@ impl Walk<'_> {
             }
             pending.in_order = true;
             last = Some((next, event.hash));
-            let behind = i64::from(!fault::is_on(Fault::StoreOffsetItself));
-            self.to = Mark { position: next, kafka_offset: Some(item.offset + behind) };
+            self.to = Mark { position: next, kafka_offset: Some(behind(item.offset)) };
             batch.events.push(event);
             *room -= 1;
         }
@@ -147,6 +146,11 @@ impl Walk<'_> {
             from: "the topic",
         })
     }
+}
+
+/// The offset from which to go on.
+fn behind(offset: i64) -> i64 {
+    offset + i64::from(!fault::is_on(Fault::StoreOffsetItself))
 }
 
 /// A record with all the headers of ours that does not follow the one before it.

@@ -1,6 +1,9 @@
 //! Notices consumers that stand still although more was published for them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use store::Store;
 use tokio::time::Instant;
@@ -20,8 +23,8 @@ pub(super) struct Watchdog {
     checked_at: Instant,
     /// Over all clients.
     standing: BTreeMap<(&'static str, Place), (i64, Instant)>,
-    /// When the client last said that it had read a partition to its end.
-    ends: BTreeMap<i32, Instant>,
+    /// Partitions that the client has read to their ends. The event does not name the topic.
+    ends: BTreeSet<i32>,
 }
 
 /// A consumer that stands still.
@@ -38,13 +41,7 @@ pub(super) struct Still {
 impl Watchdog {
     pub(super) fn new(session: Duration) -> Self {
         let now = Instant::now();
-        Self {
-            session,
-            joined_at: now,
-            checked_at: now,
-            standing: BTreeMap::new(),
-            ends: BTreeMap::new(),
-        }
+        Self { session, joined_at: now, checked_at: now, standing: BTreeMap::new(), ends: BTreeSet::new() }
     }
 
     /// There is another client, which gets all of the patience again.
@@ -58,7 +55,11 @@ impl Watchdog {
     }
 
     pub(super) fn end_reached(&mut self, partition: i32) {
-        self.ends.insert(partition, Instant::now());
+        self.ends.insert(partition);
+    }
+
+    pub(super) fn message_came(&mut self, partition: i32) {
+        self.ends.remove(&partition);
     }
 
     /// Who stands still for longer than is to be borne.
@@ -88,9 +89,8 @@ impl Watchdog {
             return None;
         }
         let still = self.standing.iter().find(|(_, (_, since))| since.elapsed() > patience)?;
-        let ((consumer, place), (position, since)) = still;
-        let end = self.ends.get(&i32::from(place.1.0));
-        let is_at_end = end.is_some_and(|at| at >= since);
+        let ((consumer, place), (position, _)) = still;
+        let is_at_end = self.ends.contains(&i32::from(place.1.0));
         let published = published.get(place).copied().unwrap_or(0);
         Some(Still { consumer, place: *place, position: *position, published, is_at_end })
     }
