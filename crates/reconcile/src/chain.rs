@@ -1,6 +1,6 @@
 //! The log by itself: nothing missing, nothing altered, time never ran back.
 
-use domain::ledger::posting;
+use domain::{event::Stream, lane::Lane, ledger::posting};
 use store::{
     batch::LaneHead,
     error::ReadError,
@@ -9,7 +9,7 @@ use store::{
 };
 
 use crate::{
-    Kind, PAGE, Report,
+    Area, Kind, PAGE, Report,
     sums::{self, Sums},
 };
 
@@ -22,16 +22,24 @@ pub async fn walk(
 ) -> Result<(), ReadError> {
     let mut verifier = Verifier::new(head.lane);
     'lane: loop {
-        let page = log::behind_sequence(db, head.lane, verifier.sequence(), PAGE).await?;
-        for event in &page {
-            if event.sequence > head.sequence {
+        let page = log::found_behind_sequence(db, head.lane, verifier.sequence(), PAGE).await?;
+        for ((_, sequence), event) in &page {
+            if *sequence > head.sequence {
                 break 'lane;
             }
             report.summary.events += 1;
+            let place = || Area::Events.at(format_args!("lane {} sequence {sequence}", head.lane));
+            let event = match event {
+                Ok(event) => event,
+                Err(error) => {
+                    report.tell(Kind::Altered, place(), "an event".to_owned(), error.to_string());
+                    verifier.pass(*sequence);
+                    continue;
+                }
+            };
             if let Err(flaw) = verifier.next(event) {
                 tell(&flaw, report);
             }
-            let place = || format!("events lane {} sequence {}", event.lane, event.sequence);
             match event.parse() {
                 Ok(parsed) => {
                     if let Some(posting) = posting(&parsed, head.lane) {
@@ -57,22 +65,21 @@ pub async fn walk(
 }
 
 fn tell(flaw: &Flaw, report: &mut Report<'_>) {
+    let in_stream = |stream: &Stream, lane: &Lane, position: &i64| {
+        Area::Events.at(format_args!("{} lane {lane} position {position}", stream.name()))
+    };
     match flaw {
         Flaw::SequenceGap { lane, expected, found } => {
-            report.tell(
-                Kind::Missing,
-                format!("events lane {lane}"),
-                format!("sequence {expected}"),
-                found.to_string(),
-            );
+            let place = Area::Events.at(format_args!("lane {lane} sequence {expected}"));
+            report.tell(Kind::Missing, place, format!("sequence {expected}"), found.to_string());
         }
         Flaw::PositionGap { stream, lane, expected, found } => {
-            let place = format!("events {} lane {lane}", stream.name());
             let kind = if found > expected { Kind::Missing } else { Kind::Duplicate };
+            let place = in_stream(stream, lane, expected);
             report.tell(kind, place, format!("position {expected}"), found.to_string());
         }
         Flaw::Altered { stream, lane, position } => {
-            let place = format!("events {} lane {lane} position {position}", stream.name());
+            let place = in_stream(stream, lane, position);
             report.tell(
                 Kind::Altered,
                 place,
@@ -81,17 +88,13 @@ fn tell(flaw: &Flaw, report: &mut Report<'_>) {
             );
         }
         Flaw::ClockRanBack { lane, sequence } => {
-            let place = format!("events lane {lane} sequence {sequence}");
-            report.tell(
-                Kind::OutOfOrder,
-                place,
-                "a time behind the one before".to_owned(),
-                "an earlier one".to_owned(),
-            );
+            let place = Area::Events.at(format_args!("lane {lane} sequence {sequence}"));
+            let expected = "a time behind the one before".to_owned();
+            report.tell(Kind::OutOfOrder, place, expected, "an earlier one".to_owned());
         }
         Flaw::HeadDiffers { lane, head, log } => {
             let kind = if head.sequence > log.sequence { Kind::Missing } else { Kind::Altered };
-            let place = format!("lane_heads lane {lane}");
+            let place = Area::LaneHeads.at(format_args!("lane {lane}"));
             report.tell(kind, place, format!("the log's end {}", end(log)), end(head));
         }
     }

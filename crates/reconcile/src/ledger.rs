@@ -1,19 +1,22 @@
 //! The ledger: each account by itself, and all of it against what the events book.
 
+use std::collections::HashSet;
+
 use domain::{
+    id::EventId,
     lane::{Lane, lane_of},
-    ledger::{AccountKey, Entry, Owner, posting},
+    ledger::{AccountKey, AccountKind, Entry, Owner, posting},
 };
 use store::{
     batch::LogEvent,
     error::ReadError,
     log,
     sql::Reads,
-    tables::{self, AccountEnd},
+    tables::{self, AccountEnd, AccountPlace, EntryPlace},
 };
 
 use crate::{
-    Kind, PAGE, Report, Watermark,
+    Area, Kind, PAGE, Place, Report, Watermark,
     sums::{self, Sums},
 };
 
@@ -38,19 +41,29 @@ pub async fn walk(
 async fn entries(db: &dyn Reads, watermark: &Watermark, report: &mut Report<'_>) -> Result<Sums, ReadError> {
     let mut found = Sums::new();
     let mut last: Option<Entry> = None;
+    let mut place: Option<EntryPlace> = None;
     loop {
-        let page = tables::entries(db, last.as_ref(), PAGE).await?;
-        if page.is_empty() {
-            return Ok(found);
-        }
+        let page = tables::entries(db, place.as_ref(), PAGE).await?;
+        let Some((end, _)) = page.last() else { return Ok(found) };
+        place = Some(end.clone());
         report.summary.entries += page.len() as u64;
-        for entry in page {
-            if is_covered(db, watermark, &entry).await? {
+        report.listener.advanced(page.len());
+        let uncovered = uncovered(db, watermark, &page).await?;
+        for (place, entry) in page {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    let place = entry_at(in_words(&place.account), place.number);
+                    report.tell(Kind::Altered, place, "an entry".to_owned(), error.to_string());
+                    continue;
+                }
+            };
+            if !uncovered.contains(&entry.transaction_id) {
                 found.add(&sums::of_entry(&entry));
             }
             let before = last.as_ref().filter(|last| last.account == entry.account);
             if before.is_none() && tables::account(db, &entry.account).await?.is_none() {
-                let place = format!("accounts {}", describe(&entry.account));
+                let place = Area::Accounts.at(describe(&entry.account));
                 report.tell(Kind::Missing, place, "an account".to_owned(), "no row".to_owned());
             }
             follows(before, &entry, report);
@@ -61,7 +74,7 @@ async fn entries(db: &dyn Reads, watermark: &Watermark, report: &mut Report<'_>)
 
 fn follows(before: Option<&Entry>, entry: &Entry, report: &mut Report<'_>) {
     let (number, balance) = before.map_or((0, 0), |before| (before.number, before.balance_after_minor));
-    let place = || format!("ledger_entries {} number {}", describe(&entry.account), entry.number);
+    let place = || entry_at(describe(&entry.account), entry.number);
     if entry.number != number + 1 {
         let kind = if entry.number > number { Kind::Missing } else { Kind::Duplicate };
         report.tell(kind, place(), format!("number {}", number + 1), entry.number.to_string());
@@ -76,15 +89,22 @@ fn follows(before: Option<&Entry>, entry: &Entry, report: &mut Report<'_>) {
 
 /// Each account stands where its last entry stands.
 async fn accounts(db: &dyn Reads, report: &mut Report<'_>) -> Result<(), ReadError> {
-    let mut last: Option<AccountKey> = None;
+    let mut last: Option<AccountPlace> = None;
     loop {
         let page = tables::accounts(db, last.as_ref(), PAGE).await?;
-        let Some(end) = page.last() else { return Ok(()) };
-        last = Some(end.key);
+        let Some((end, _)) = page.last() else { return Ok(()) };
+        last = Some(end.clone());
         report.summary.accounts += page.len() as u64;
-        for AccountEnd { key, account, last_entry } in page {
+        for (key, end) in page {
+            let place = || Area::Accounts.at(in_words(&key));
+            let AccountEnd { account, last_entry, .. } = match end {
+                Ok(end) => end,
+                Err(error) => {
+                    report.tell(Kind::Altered, place(), "an account".to_owned(), error.to_string());
+                    continue;
+                }
+            };
             let (number, balance) = last_entry.unwrap_or_default();
-            let place = || format!("accounts {}", describe(&key));
             if account.balance_minor != balance {
                 report.tell(
                     Kind::DriftedBalance,
@@ -112,13 +132,15 @@ async fn book_again(
         let lane = head.lane;
         let mut sequence = 0;
         'lane: loop {
-            let page = log::behind_sequence(db, lane, sequence, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            sequence = last.sequence;
-            for event in &page {
-                if event.sequence > head.sequence {
+            let page = log::found_behind_sequence(db, lane, sequence, PAGE).await?;
+            let Some(((_, last), _)) = page.last() else { break };
+            sequence = *last;
+            for ((_, sequence), event) in &page {
+                if *sequence > head.sequence {
                     break 'lane;
                 }
+                // What cannot be read has been told already.
+                let Ok(event) = event else { continue };
                 event_is_booked(db, lane, event, buckets, report).await?;
             }
         }
@@ -148,7 +170,7 @@ async fn event_is_booked(
         let expected = sums::of_leg(event, &posting, leg, amount_minor);
         let at = tables::entries_at(db, &leg.account, event.occurred_at.as_micros()).await?;
         let own: Vec<&Entry> = at.iter().filter(|entry| entry.id == leg.entry_id).collect();
-        let place = format!("ledger_entries {} {}", describe(&leg.account), leg.entry_id);
+        let place = Area::Entries.at(format_args!("{} {}", describe(&leg.account), leg.entry_id));
         let said = format!("{amount_minor} by event {}", event.event_id);
         match own.as_slice() {
             [] => {
@@ -169,7 +191,7 @@ async fn event_is_booked(
         }
     }
     if let Some(sum) = sum.filter(|sum| *sum != 0) {
-        let place = format!("ledger_entries of event {}", event.event_id);
+        let place = Area::Entries.at(format_args!("of event {}", event.event_id));
         report.tell(Kind::UnbalancedTransaction, place, "a sum of 0".to_owned(), sum.to_string());
     }
     Ok(())
@@ -182,15 +204,23 @@ async fn justify(
     buckets: &[usize],
     report: &mut Report<'_>,
 ) -> Result<(), ReadError> {
-    let mut last: Option<Entry> = None;
+    let mut place: Option<EntryPlace> = None;
     loop {
-        let page = tables::entries(db, last.as_ref(), PAGE).await?;
-        for entry in &page {
+        let page = tables::entries(db, place.as_ref(), PAGE).await?;
+        let Some((end, _)) = page.last() else { return Ok(()) };
+        place = Some(end.clone());
+        let uncovered = uncovered(db, watermark, &page).await?;
+        // What cannot be read has been told already.
+        for entry in page.iter().filter_map(|(_, entry)| entry.as_ref().ok()) {
             let hash = sums::of_entry(entry);
-            if !buckets.contains(&hash.bucket) || !is_covered(db, watermark, entry).await? {
+            if !buckets.contains(&hash.bucket) || uncovered.contains(&entry.transaction_id) {
                 continue;
             }
-            let event = log::by_event_id(db, entry.transaction_id).await?;
+            let event = match log::by_event_id(db, entry.transaction_id).await {
+                // It has been told that the event cannot be read.
+                Err(ReadError::Invalid(_)) => continue,
+                event => event?,
+            };
             let books = event.is_some_and(|event| {
                 let Ok(parsed) = event.parse() else { return false };
                 posting(&parsed, event.lane).is_some_and(|posting| {
@@ -200,34 +230,58 @@ async fn justify(
                 })
             });
             if !books {
-                let place = format!("ledger_entries {} number {}", describe(&entry.account), entry.number);
+                let place = entry_at(describe(&entry.account), entry.number);
                 let found = format!("{} by event {}", entry.amount_minor, entry.transaction_id);
                 report.tell(Kind::Foreign, place, "an entry that its event books".to_owned(), found);
             }
         }
-        let Some(entry) = page.into_iter().last() else { return Ok(()) };
-        last = Some(entry);
     }
 }
 
-/// Whether an entry lies before the watermark, or speaks of an event that is not there. An entry and its event are
-/// committed together, so who sees the entry sees its event afterwards.
-async fn is_covered(db: &dyn Reads, watermark: &Watermark, entry: &Entry) -> Result<bool, ReadError> {
-    let lane = match entry.account.owner {
-        Owner::Merchant(merchant) => lane_of(merchant, watermark.lanes),
-        Owner::Platform(lane) => lane,
-    };
-    if let Some(covers) = watermark.covers(lane, entry.created_at) {
-        return Ok(covers);
+/// The events behind the watermark by which entries of a page were booked: what they book is left to the next run. An
+/// entry and its event are committed together, so who sees the entry sees its event afterwards; an entry whose event is
+/// not there, or lies before the watermark, is not excused by its date.
+async fn uncovered(
+    db: &dyn Reads,
+    watermark: &Watermark,
+    page: &[(EntryPlace, Result<Entry, ReadError>)],
+) -> Result<HashSet<EventId>, ReadError> {
+    let mut late = HashSet::new();
+    for entry in page.iter().filter_map(|(_, entry)| entry.as_ref().ok()) {
+        let lane = match entry.account.owner {
+            Owner::Merchant(merchant) => lane_of(merchant, watermark.lanes),
+            Owner::Platform(lane) => lane,
+        };
+        if !watermark.covers(lane, entry.created_at) {
+            late.insert(entry.transaction_id);
+        }
     }
-    let event = log::by_event_id(db, entry.transaction_id).await?;
-    Ok(event.is_none_or(|event| !watermark.is_behind(&event)))
+    let late: Vec<EventId> = late.into_iter().collect();
+    let found = log::places(db, &late).await?;
+    Ok(found
+        .into_iter()
+        .filter(|(_, (lane, sequence))| watermark.is_behind(*lane, *sequence))
+        .map(|(id, _)| id)
+        .collect())
+}
+
+fn entry_at(account: String, number: i64) -> Place {
+    Area::Entries.at(format_args!("{account} number {number}"))
+}
+
+fn in_words(place: &AccountPlace) -> String {
+    let kind = AccountKind::from_number(place.kind)
+        .map_or_else(|| format!("kind {}", place.kind), |kind| kind.name().to_owned());
+    format!("{} {kind} {}", owner(Owner::from_uuid(place.owner)), place.currency)
 }
 
 fn describe(key: &AccountKey) -> String {
-    let owner = match key.owner {
+    format!("{} {} {}", owner(key.owner), key.kind.name(), key.currency)
+}
+
+fn owner(owner: Owner) -> String {
+    match owner {
         Owner::Merchant(merchant) => format!("merchant {merchant}"),
         Owner::Platform(lane) => format!("platform lane {lane}"),
-    };
-    format!("{owner} {} {}", key.kind.name(), key.currency)
+    }
 }

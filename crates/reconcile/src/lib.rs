@@ -9,7 +9,9 @@
 //! - [`resources`]: each merchant, payment and withdrawal is the fold of its events, by the domain's own functions.
 //! - [`ledger`]: each account's entries are numbered without gaps, each balance follows from the one before, the account
 //!   has the last one; and the entries are those that the events book, no more and no less.
+//! - [`keys`]: the log holds what each idempotency key answers with.
 //! - [`positions`]: no consumer, and nothing that the relay has noted, stands behind the log's end.
+//! - [`topics`]: what lies on Kafka is what the log says, in order, once, the same to the byte.
 //!
 //! Memory does not grow with the log or the tables: everything is read in pages, in the order of an index, and what the
 //! log and the ledger have in common is compared by sums of hashes in a fixed number of buckets. Only where the sums
@@ -17,22 +19,18 @@
 
 pub mod breaks;
 mod chain;
+mod keys;
 mod ledger;
 mod positions;
 mod resources;
 mod sums;
+mod topics;
 
-use std::cmp::Ordering;
+use domain::{lane::Lane, time::Timestamp};
+use store::{batch::LaneHead, error::ReadError, log, sql::Reads};
+use stream::kafka::{self, ends::EndsError};
 
-use domain::lane::Lane;
-use store::{
-    batch::{LaneHead, LogEvent},
-    error::ReadError,
-    log,
-    sql::Reads,
-};
-
-pub use self::breaks::{Break, Kind};
+pub use self::breaks::{Area, Break, Kind, Place};
 use self::sums::Sums;
 
 /// Rows or events that are read at once.
@@ -53,7 +51,20 @@ pub struct Summary {
     pub resources: u64,
     pub accounts: u64,
     pub entries: u64,
+    /// Idempotency keys.
+    pub keys: u64,
+    /// Records on Kafka.
+    pub records: u64,
     pub breaks: u64,
+}
+
+/// Why it could not be found out.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("the topics could not be read: {0}")]
+    Topics(#[from] EndsError),
 }
 
 /// Counts breaks on their way.
@@ -63,7 +74,7 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    fn tell(&mut self, kind: Kind, place: String, expected: String, found: String) {
+    fn tell(&mut self, kind: Kind, place: Place, expected: String, found: String) {
         self.summary.breaks += 1;
         self.listener.found(Break { kind, place, expected, found });
     }
@@ -76,8 +87,12 @@ pub async fn size(db: &dyn Reads) -> Result<u64, ReadError> {
     Ok(u64::try_from(events).unwrap_or(0) * 2)
 }
 
-/// Compares everything once.
-pub async fn run(db: &dyn Reads, listener: &mut dyn Listener) -> Result<Summary, ReadError> {
+/// Compares everything once; the topics, where the settings of Kafka are given.
+pub async fn run(
+    db: &dyn Reads,
+    kafka: Option<&kafka::Settings>,
+    listener: &mut dyn Listener,
+) -> Result<Summary, Error> {
     let heads = log::heads(db).await?;
     let lanes = u16::try_from(heads.len()).unwrap_or(u16::MAX);
     let mut report = Report { listener, summary: Summary { lanes: heads.len(), ..Summary::default() } };
@@ -88,7 +103,11 @@ pub async fn run(db: &dyn Reads, listener: &mut dyn Listener) -> Result<Summary,
     let watermark = Watermark { lanes, heads };
     resources::walk(db, &mut report).await?;
     ledger::walk(db, &watermark, &booked, &mut report).await?;
+    keys::check(db, &mut report).await?;
     positions::check(db, &mut report).await?;
+    if let Some(kafka) = kafka {
+        topics::check(db, kafka, lanes, &mut report).await?;
+    }
     Ok(report.summary)
 }
 
@@ -99,20 +118,14 @@ struct Watermark {
 }
 
 impl Watermark {
-    /// Whether what was booked in a lane at a moment lies before the watermark; `None` when only its event can say,
-    /// because it is of the watermark's very moment.
-    fn covers(&self, lane: Lane, at: domain::time::Timestamp) -> Option<bool> {
-        let Some(head) = self.heads.iter().find(|head| head.lane == lane) else { return Some(true) };
-        match at.cmp(&head.clock) {
-            Ordering::Less => Some(true),
-            Ordering::Greater => Some(false),
-            Ordering::Equal => None,
-        }
+    /// Whether what was booked in a lane at a moment surely lies before the watermark. Of its very moment only the event
+    /// can say.
+    fn covers(&self, lane: Lane, at: Timestamp) -> bool {
+        self.heads.iter().find(|head| head.lane == lane).is_none_or(|head| at < head.clock)
     }
 
-    /// Whether an event was written after the watermark.
-    fn is_behind(&self, event: &LogEvent) -> bool {
-        let head = self.heads.iter().find(|head| head.lane == event.lane);
-        head.is_some_and(|head| event.sequence > head.sequence)
+    /// Whether a place of the log was written after the watermark.
+    fn is_behind(&self, lane: Lane, sequence: i64) -> bool {
+        self.heads.iter().any(|head| head.lane == lane && sequence > head.sequence)
     }
 }

@@ -7,7 +7,7 @@ use store::{
     sql::{Reads, Row},
 };
 
-use crate::{Kind, Report};
+use crate::{Area, Kind, Report};
 
 /// Positions move after the event is committed. Read before the heads, they lie behind none of them.
 pub async fn check(db: &dyn Reads, report: &mut Report<'_>) -> Result<(), ReadError> {
@@ -17,10 +17,10 @@ pub async fn check(db: &dyn Reads, report: &mut Report<'_>) -> Result<(), ReadEr
     let consumers = db.query(consumers, Vec::new()).await?;
     let relay = db.query(relay, Vec::new()).await?;
     let heads = log::heads(db).await?;
-    let mut compare = |row: &Row, holder: String| {
+    let mut compare = |row: &Row, area: Area, holder: &str| {
         let (stream, lane, position) = (row.int(0)?, row.int(1)?, row.int(2)?);
         let name = Stream::from_number(stream).map_or_else(|| stream.to_string(), |s| s.name().to_owned());
-        let place = format!("{holder} {name} lane {lane}");
+        let place = area.at(format_args!("{holder}{name} lane {lane}"));
         let head = heads.iter().find(|head| i64::from(head.lane.0) == lane);
         let end = Stream::from_number(stream).zip(head).map(|(stream, head)| head.streams[stream.index()].0);
         match end {
@@ -34,10 +34,10 @@ pub async fn check(db: &dyn Reads, report: &mut Report<'_>) -> Result<(), ReadEr
         Ok::<_, ReadError>(())
     };
     for row in &consumers {
-        compare(row, format!("consumer_positions {}", row.text(3)?))?;
+        compare(row, Area::Positions, &format!("{} ", row.text(3)?))?;
     }
     for row in &relay {
-        compare(row, "relay_cursors".to_owned())?;
+        compare(row, Area::Cursors, "")?;
     }
     Ok(())
 }

@@ -19,26 +19,26 @@ use store::{
 };
 use uuid::Uuid;
 
-use crate::{Kind, PAGE, Report};
+use crate::{Area, Kind, PAGE, Report};
 
 /// A look that finds a row changing is repeated so often.
 const LOOKS_MAX: usize = 10;
 
 pub async fn walk(db: &dyn Reads, report: &mut Report<'_>) -> Result<(), ReadError> {
-    let mut walk = Walk { db, after: Uuid::nil(), folds: Vec::new() };
+    let mut walk = Walk { db, after: None, folds: Vec::new() };
     let (mut subject, mut sequence) = (Uuid::nil(), 0);
     let mut open: Option<Fold> = None;
     loop {
         let page = log::behind_subject(db, subject, sequence, PAGE).await?;
-        for event in &page {
-            if open.as_ref().is_none_or(|fold| fold.subject != event.subject_id) {
+        for (place, event) in &page {
+            (subject, sequence) = *place;
+            if open.as_ref().is_none_or(|fold| fold.subject != subject) {
                 walk.folds.extend(open.take());
-                open = Some(Fold::new(event.subject_id));
+                open = Some(Fold::new(subject));
             }
             if let Some(fold) = &mut open {
-                fold.apply(event);
+                fold.apply(event.as_ref());
             }
-            (subject, sequence) = (event.subject_id, event.sequence);
         }
         report.listener.advanced(page.len());
         if page.is_empty() {
@@ -65,11 +65,11 @@ impl Fold {
         Self { subject, state: State::default(), flaw: None }
     }
 
-    fn apply(&mut self, event: &LogEvent) {
-        let applied = match event.parse() {
-            Ok(parsed) => self.state.apply_resource(&parsed).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
+    fn apply(&mut self, event: Result<&LogEvent, &ReadError>) {
+        let parsed = event.map_err(ToString::to_string);
+        let parsed = parsed.and_then(|event| event.parse().map_err(|error| error.to_string()));
+        let applied =
+            parsed.and_then(|event| self.state.apply_resource(&event).map_err(|error| error.to_string()));
         if let Err(flaw) = applied {
             self.flaw.get_or_insert(flaw);
         }
@@ -79,7 +79,7 @@ impl Fold {
 struct Walk<'a> {
     db: &'a dyn Reads,
     /// Rows up to here are compared.
-    after: Uuid,
+    after: Option<Uuid>,
     folds: Vec<Fold>,
 }
 
@@ -92,9 +92,7 @@ impl Walk<'_> {
         suspects.extend(self.differing::<Merchant>(&folds, until, report).await?);
         suspects.extend(self.differing::<Payment>(&folds, until, report).await?);
         suspects.extend(self.differing::<Withdrawal>(&folds, until, report).await?);
-        if let Some(until) = until {
-            self.after = until;
-        }
+        self.after = until.or(self.after);
         suspects.sort_unstable();
         suspects.dedup();
         for subject in suspects {
@@ -128,7 +126,7 @@ impl Walk<'_> {
             }
             report.summary.resources += rows.len() as u64;
             let Some((last, _)) = rows.last() else { break };
-            after = *last;
+            after = Some(*last);
         }
         differing.extend(folded.map(Resource::id));
         Ok(differing)
@@ -137,19 +135,19 @@ impl Walk<'_> {
 
 /// Reads a row, its events and the row again: when it has not changed meanwhile and still does not fit, it is a break.
 async fn look_again<R: Resource>(db: &dyn Reads, id: Uuid, report: &mut Report<'_>) -> Result<(), ReadError> {
-    let place = format!("{} {id}", R::TABLE);
+    let place = R::AREA.at(id);
     for _ in 0..LOOKS_MAX {
         let before = R::row(db, id).await?;
         let mut fold = Fold::new(id);
         let mut sequence = 0;
         loop {
             let page = log::behind_subject(db, id, sequence, PAGE).await?;
-            let own: Vec<_> = page.iter().take_while(|event| event.subject_id == id).collect();
-            for event in &own {
-                fold.apply(event);
+            let own: Vec<_> = page.iter().take_while(|((subject, _), _)| *subject == id).collect();
+            for (_, event) in &own {
+                fold.apply(event.as_ref());
             }
-            let Some(last) = own.last().filter(|_| own.len() == PAGE) else { break };
-            sequence = last.sequence;
+            let Some(((_, last), _)) = own.last().filter(|_| own.len() == PAGE) else { break };
+            sequence = *last;
         }
         let row = R::row(db, id).await?;
         let readable =
@@ -177,7 +175,7 @@ async fn look_again<R: Resource>(db: &dyn Reads, id: Uuid, report: &mut Report<'
             (None, None) => return Ok(()),
         }
         if let (Some(flaw), true) = (fold.flaw, folded_here::<R>(&fold.state, id)) {
-            let place = format!("events of {} {id}", R::TABLE);
+            let place = Area::Events.at(format_args!("of {} {id}", R::AREA.name()));
             report.tell(Kind::Altered, place, "events that follow from each other".to_owned(), flaw);
         }
         return Ok(());
@@ -208,7 +206,7 @@ fn differences(expected: &Fields, found: &Fields) -> (String, String) {
 
 /// What is a row of a table and a fold of events.
 trait Resource: Clone + PartialEq + Sized {
-    const TABLE: &'static str;
+    const AREA: Area;
 
     fn of(state: &State, id: Uuid) -> Option<&Self>;
     fn id(&self) -> Uuid;
@@ -216,16 +214,15 @@ trait Resource: Clone + PartialEq + Sized {
     fn rows(db: &dyn Reads, ids: Ids) -> impl Future<Output = Result<Vec<Found<Self>>, ReadError>> + Send;
 
     async fn row(db: &dyn Reads, id: Uuid) -> Result<Option<Result<Self, ReadError>>, ReadError> {
-        let after = Uuid::from_u128(id.as_u128().wrapping_sub(1));
-        let rows = Self::rows(db, Ids { after, until: Some(id), limit: 1 }).await?;
+        let rows = Self::rows(db, Ids::one(id)).await?;
         Ok(rows.into_iter().next().map(|(_, row)| row))
     }
 }
 
 macro_rules! resource {
-    ($type:ident, $id:ident, $states:ident, $table:literal: $($field:ident),+) => {
+    ($type:ident, $id:ident, $states:ident, $area:ident: $($field:ident),+) => {
         impl Resource for $type {
-            const TABLE: &'static str = $table;
+            const AREA: Area = Area::$area;
 
             fn of(state: &State, id: Uuid) -> Option<&Self> {
                 state.$states.get(&$id(id))
@@ -247,10 +244,10 @@ macro_rules! resource {
     };
 }
 
-resource!(Merchant, MerchantId, merchants, "merchants": name, email, is_active, created_at);
-resource!(Payment, PaymentId, payments, "payments":
+resource!(Merchant, MerchantId, merchants, Merchants: name, email, is_active, created_at);
+resource!(Payment, PaymentId, payments, Payments:
     merchant_id, amount, currency, status, external_reference, description, created_at, completed_at, completed_by,
     refunded_minor, refunded_at, refund_reason, flag_reason);
-resource!(Withdrawal, WithdrawalId, withdrawals, "withdrawals":
+resource!(Withdrawal, WithdrawalId, withdrawals, Withdrawals:
     merchant_id, amount, currency, status, bank_account_masked, bank_routing_masked, external_transaction_id,
     failure_reason, created_at, processed_at, completed_at);

@@ -24,7 +24,7 @@ pub async fn run(options: Options, settings: Settings) -> anyhow::Result<ExitCod
     let db = store::open_reads(&settings.store.location, 1)?;
     let bar = progress::bar(reconcile::size(db.as_ref()).await?);
     let mut printer = Printer { bar, is_json: options.json, printed: 0 };
-    let summary = reconcile::run(db.as_ref(), &mut printer).await?;
+    let summary = reconcile::run(db.as_ref(), settings.kafka.as_ref(), &mut printer).await?;
     printer.bar.finish_and_clear();
     if options.json {
         output::line(summary_json(&summary));
@@ -51,10 +51,10 @@ impl Listener for Printer {
             if is_json {
                 output::line(json!({
                     "break": found.kind.name(),
-                    "place": found.place,
+                    "place": found.place.to_string(),
                     "expected": found.expected,
                     "found": found.found,
-                    "remedy": found.kind.remedy(),
+                    "remedy": found.remedy(),
                 }))
             } else {
                 output::line(found)
@@ -68,22 +68,26 @@ impl Listener for Printer {
 }
 
 fn describe(summary: &Summary) -> String {
-    let Summary { lanes, events, resources, accounts, entries, breaks } = summary;
+    let Summary { lanes, events, resources, accounts, entries, keys, records, breaks } = summary;
     let verdict = match breaks {
         0 => "nothing is missing, nothing is doubled, nothing was altered".to_owned(),
         1 => "1 break".to_owned(),
         breaks => format!("{breaks} breaks"),
     };
+    let topics = match records {
+        0 => String::new(),
+        records => format!(", {records} records on Kafka"),
+    };
     format!(
         "{events} events in {lanes} lanes, {resources} merchants, payments and withdrawals, {entries} ledger entries in \
-         {accounts} accounts: {verdict}."
+         {accounts} accounts, {keys} idempotency keys{topics}: {verdict}."
     )
 }
 
 fn summary_json(summary: &Summary) -> serde_json::Value {
-    let Summary { lanes, events, resources, accounts, entries, breaks } = summary;
+    let Summary { lanes, events, resources, accounts, entries, keys, records, breaks } = summary;
     json!({
         "lanes": lanes, "events": events, "resources": resources, "accounts": accounts, "entries": entries,
-        "breaks": breaks,
+        "keys": keys, "records": records, "breaks": breaks,
     })
 }

@@ -1,6 +1,7 @@
 //! Apache Kafka, through librdkafka: what is configured, and how each client is made from it.
 
 pub mod ends;
+pub mod everything;
 pub mod group;
 pub mod lag;
 mod member;
