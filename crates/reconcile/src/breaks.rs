@@ -44,6 +44,10 @@ impl Kind {
         }
     }
 
+    pub fn from_number(number: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as i64 == number)
+    }
+
     /// The place in an array that holds something for each kind.
     pub const fn index(self) -> usize {
         self as usize - 1
@@ -73,6 +77,24 @@ pub enum Area {
 }
 
 impl Area {
+    const ALL: [Self; 11] = [
+        Self::Events,
+        Self::LaneHeads,
+        Self::Merchants,
+        Self::Payments,
+        Self::Withdrawals,
+        Self::Accounts,
+        Self::Entries,
+        Self::Keys,
+        Self::Positions,
+        Self::Cursors,
+        Self::Topic,
+    ];
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|area| area.name() == name)
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Events => "events",

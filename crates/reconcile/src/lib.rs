@@ -1,6 +1,6 @@
 //! Reconciliation: proves that the tables are what the log says, and that the log is what was written.
 //!
-//! It reads and never writes, beside a running system. The log is walked up to a watermark, the heads of the lanes when
+//! It changes nothing but its own notes, beside a running system. The log is walked up to a watermark, the heads of the lanes when
 //! it began; what comes later is left to the next run. A row that does not fit is looked at again together with its
 //! events, so that what is being written while it is read is never called a break.
 //!
@@ -16,35 +16,56 @@
 //! Memory does not grow with the log or the tables: everything is read in pages, in the order of an index, and what the
 //! log and the ledger have in common is compared by sums of hashes in a fixed number of buckets. Only where the sums
 //! of a bucket differ is it looked which entries they are.
+//!
+//! What a run finds, and how far it has come, is stored while it runs ([`runs`]); another process can go on with it from
+//! there ([`progress`]).
 
 pub mod breaks;
 mod chain;
 mod keys;
 mod ledger;
 mod positions;
+mod progress;
 mod resources;
+mod run;
+pub mod runs;
 mod sums;
 mod topics;
 
-use domain::{lane::Lane, time::Timestamp};
-use store::{batch::LaneHead, error::ReadError, log, sql::Reads};
+use serde::{Deserialize, Serialize};
+use store::{Store, error::ReadError, log, sql::Reads};
 use stream::kafka::{self, ends::EndsError};
+use tokio::sync::watch;
+use uuid::Uuid;
 
 pub use self::breaks::{Area, Break, Kind, Place};
-use self::sums::Sums;
+use self::{
+    progress::Phase,
+    run::Run,
+    runs::{Held, Left},
+};
 
 /// Rows or events that are read at once.
 const PAGE: usize = 1000;
 
+#[derive(Clone)]
+pub struct Settings {
+    /// Where the topics are; `None`: there are none.
+    pub kafka: Option<kafka::Settings>,
+    /// The share of one core's time that a run may take.
+    pub load_percent_max: u32,
+}
+
 /// What a run tells while it goes on.
-pub trait Listener: Send {
-    fn found(&mut self, found: Break);
+pub trait Listener: Send + Sync {
+    fn found(&mut self, found: &Break);
     /// Events or rows that were looked at.
     fn advanced(&mut self, by: usize);
 }
 
-/// What was looked at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What was looked at, and how many breaks of each kind were found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Summary {
     pub lanes: usize,
     pub events: u64,
@@ -55,7 +76,14 @@ pub struct Summary {
     pub keys: u64,
     /// Records on Kafka.
     pub records: u64,
-    pub breaks: u64,
+    /// By [`Kind::index`].
+    pub breaks_by_kind: [u64; 7],
+}
+
+impl Summary {
+    pub fn breaks(&self) -> u64 {
+        self.breaks_by_kind.iter().sum()
+    }
 }
 
 /// Why it could not be found out.
@@ -65,19 +93,13 @@ pub enum Error {
     Read(#[from] ReadError),
     #[error("the topics could not be read: {0}")]
     Topics(#[from] EndsError),
-}
-
-/// Counts breaks on their way.
-struct Report<'a> {
-    listener: &'a mut dyn Listener,
-    summary: Summary,
-}
-
-impl Report<'_> {
-    fn tell(&mut self, kind: Kind, place: Place, expected: String, found: String) {
-        self.summary.breaks += 1;
-        self.listener.found(Break { kind, place, expected, found });
-    }
+    /// Asked to stop; the run can be gone on with.
+    #[error("stopped before the end")]
+    Stopped,
+    #[error("another process works on run {0}")]
+    InProgress(Uuid),
+    #[error("another process has taken run {0} over")]
+    TakenOver(Uuid),
 }
 
 /// How many events and rows there are about; for a progress bar.
@@ -87,45 +109,98 @@ pub async fn size(db: &dyn Reads) -> Result<u64, ReadError> {
     Ok(u64::try_from(events).unwrap_or(0) * 2)
 }
 
-/// Compares everything once; the topics, where the settings of Kafka are given.
+/// Compares everything once. `db` is asked by nobody else, so that a run does not stand in anybody's way.
 pub async fn run(
+    store: &Store,
     db: &dyn Reads,
-    kafka: Option<&kafka::Settings>,
+    settings: &Settings,
     listener: &mut dyn Listener,
-) -> Result<Summary, Error> {
-    let heads = log::heads(db).await?;
-    let lanes = u16::try_from(heads.len()).unwrap_or(u16::MAX);
-    let mut report = Report { listener, summary: Summary { lanes: heads.len(), ..Summary::default() } };
-    let mut booked = Sums::new();
-    for head in &heads {
-        chain::walk(db, head, &mut booked, &mut report).await?;
-    }
-    let watermark = Watermark { lanes, heads };
-    resources::walk(db, &mut report).await?;
-    ledger::walk(db, &watermark, &booked, &mut report).await?;
-    keys::check(db, &mut report).await?;
-    positions::check(db, &mut report).await?;
-    if let Some(kafka) = kafka {
-        topics::check(db, kafka, lanes, &mut report).await?;
-    }
-    Ok(report.summary)
+    stopping: watch::Receiver<bool>,
+) -> Result<(Uuid, Summary), Error> {
+    let held = Held::begin(store).await?;
+    work(db, settings, listener, stopping, held, None).await
 }
 
-/// Up to where the log was read.
-struct Watermark {
-    lanes: u16,
-    heads: Vec<LaneHead>,
+/// Goes on with the newest run, when it was left before its end; `None` when it has ended.
+pub async fn resume(
+    store: &Store,
+    db: &dyn Reads,
+    settings: &Settings,
+    listener: &mut dyn Listener,
+    stopping: watch::Receiver<bool>,
+) -> Result<Option<(Uuid, Summary)>, Error> {
+    let Some((held, left)) = Held::take_over(store, db).await? else { return Ok(None) };
+    work(db, settings, listener, stopping, held, left).await.map(Some)
 }
 
-impl Watermark {
-    /// Whether what was booked in a lane at a moment surely lies before the watermark. Of its very moment only the event
-    /// can say.
-    fn covers(&self, lane: Lane, at: Timestamp) -> bool {
-        self.heads.iter().find(|head| head.lane == lane).is_none_or(|head| at < head.clock)
+async fn work(
+    db: &dyn Reads,
+    settings: &Settings,
+    listener: &mut dyn Listener,
+    stopping: watch::Receiver<bool>,
+    held: Held,
+    left: Option<Left>,
+) -> Result<(Uuid, Summary), Error> {
+    let heads = match &left {
+        Some(left) => left.checkpoint.heads(),
+        None => log::heads(db).await?,
+    };
+    let mut run = Run::new(db, heads, held, listener, settings.load_percent_max, stopping);
+    let mut phase = Phase::Log { lanes_done: 0 };
+    if let Some(Left { checkpoint, booked, found }) = left {
+        run.summary = checkpoint.summary;
+        phase = checkpoint.phase;
+        (run.booked, run.found) = (booked, found);
     }
+    let id = run.id();
+    let went = phases(&mut run, phase, settings.kafka.as_ref()).await;
+    let summary = run.end(went, settings.kafka.is_some()).await?;
+    Ok((id, summary))
+}
 
-    /// Whether a place of the log was written after the watermark.
-    fn is_behind(&self, lane: Lane, sequence: i64) -> bool {
-        self.heads.iter().any(|head| head.lane == lane && sequence > head.sequence)
+/// Each phase hands over to the next.
+async fn phases(run: &mut Run<'_>, from: Phase, kafka: Option<&kafka::Settings>) -> Result<(), Error> {
+    let mut phase = Some(from);
+    while let Some(now) = phase {
+        phase = match now {
+            Phase::Log { lanes_done } => {
+                chain::walk(run, lanes_done).await?;
+                Some(Phase::Rows { after: None })
+            }
+            Phase::Rows { after } => {
+                resources::walk(run, after).await?;
+                Some(Phase::Entries { after: None })
+            }
+            Phase::Entries { after } => {
+                ledger::entries(run, after).await?;
+                Some(Phase::Accounts { after: None })
+            }
+            Phase::Accounts { after } => {
+                ledger::accounts(run, after).await?;
+                Some(Phase::Differing)
+            }
+            Phase::Differing => {
+                ledger::differing(run).await?;
+                Some(Phase::Keys)
+            }
+            Phase::Keys => {
+                keys::check(run).await?;
+                Some(Phase::Positions)
+            }
+            Phase::Positions => {
+                positions::check(run).await?;
+                kafka.map(|_| Phase::Topics { partitions_done: 0 })
+            }
+            Phase::Topics { partitions_done } => {
+                if let Some(kafka) = kafka {
+                    topics::check(run, kafka, partitions_done).await?;
+                }
+                None
+            }
+        };
+        if let Some(next) = &phase {
+            run.reached(|| next.clone()).await?;
+        }
     }
+    Ok(())
 }

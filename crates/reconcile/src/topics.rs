@@ -15,36 +15,36 @@ use stream::kafka::{
 };
 use uuid::Uuid;
 
-use crate::{Area, Error, Kind, PAGE, Place, Report};
+use crate::{Area, Error, Kind, PAGE, Place, progress::Phase, run::Run};
 
 /// Gaps of a partition that are kept until its end, in case that their events come later.
 const GAPS_MAX: usize = 1000;
 
-pub async fn check(
-    db: &dyn Reads,
-    kafka: &kafka::Settings,
-    lanes: u16,
-    report: &mut Report<'_>,
-) -> Result<(), Error> {
+pub async fn check(run: &mut Run<'_>, kafka: &kafka::Settings, partitions_done: usize) -> Result<(), Error> {
+    let db = run.db;
     // Noted after it was published: read first, it lies before the topic's end.
     let noted = noted(db).await?;
-    let mut finds = everything::read(kafka, lanes).await?;
+    let mut finds = everything::read(kafka, run.watermark.lanes, partitions_done).await?;
     let mut walk: Option<Walk<'_>> = None;
+    let mut partitions_done = partitions_done;
     while let Some(found) = finds.recv().await {
         match (found?, &mut walk) {
             (Found::Partition(partition), walk) => {
                 *walk = Some(Walk::new(db, kafka.topic(partition.stream), partition));
             }
             (Found::Records(records), Some(walk)) => {
-                report.listener.advanced(records.len());
-                report.summary.records += records.len() as u64;
+                run.advanced(records.len());
+                run.summary.records += records.len() as u64;
                 for record in &records {
-                    walk.record(record, report).await?;
+                    walk.record(record, run).await?;
                 }
+                run.breathe().await?;
             }
             (Found::End, Some(walk)) => {
                 let place = (walk.partition.stream, walk.partition.lane);
-                walk.end(noted.get(&place).copied().unwrap_or(0), report);
+                walk.end(noted.get(&place).copied().unwrap_or(0), run);
+                partitions_done += 1;
+                run.reached(|| Phase::Topics { partitions_done }).await?;
             }
             (_, None) => {}
         }
@@ -97,18 +97,18 @@ impl<'a> Walk<'a> {
         Area::Topic.at(format_args!("{} partition {} {what}", self.topic, self.partition.lane))
     }
 
-    async fn record(&mut self, record: &Record, report: &mut Report<'_>) -> Result<(), ReadError> {
+    async fn record(&mut self, record: &Record, run: &mut Run<'_>) -> Result<(), ReadError> {
         let at = format!("offset {}", record.offset);
         let position = match self.in_log(record).await? {
             InLog::Event(event) => {
                 if let Some((part, expected, found)) = record.difference(&event) {
-                    report.tell(Kind::Altered, self.place(format_args!("{at} {part}")), expected, found);
+                    run.tell(Kind::Altered, self.place(format_args!("{at} {part}")), expected, found);
                 }
                 event.position
             }
             InLog::Unreadable(position) => position,
             InLog::Nothing(said) => {
-                report.tell(Kind::Foreign, self.place(at), "an event of the log".to_owned(), said);
+                run.tell(Kind::Foreign, self.place(at), "an event of the log".to_owned(), said);
                 return Ok(());
             }
         };
@@ -116,10 +116,10 @@ impl<'a> Walk<'a> {
             Some(last) if position <= last => {
                 let kind = if self.fill_gap(position) { Kind::OutOfOrder } else { Kind::Duplicate };
                 let expected = format!("position {}", last + 1);
-                report.tell(kind, self.place(at), expected, position.to_string());
+                run.tell(kind, self.place(at), expected, position.to_string());
                 return Ok(());
             }
-            Some(last) if position > last + 1 => self.gap(last + 1, position - 1, report),
+            Some(last) if position > last + 1 => self.gap(last + 1, position - 1, run),
             Some(_) | None => {}
         }
         self.last = Some(position);
@@ -181,9 +181,9 @@ impl<'a> Walk<'a> {
         Ok(ahead(&self.ahead))
     }
 
-    fn gap(&mut self, from: i64, to: i64, report: &mut Report<'_>) {
+    fn gap(&mut self, from: i64, to: i64, run: &mut Run<'_>) {
         if self.gaps.len() == GAPS_MAX {
-            self.missing(from, to, report);
+            self.missing(from, to, run);
         } else {
             self.gaps.push((from, to));
         }
@@ -200,19 +200,19 @@ impl<'a> Walk<'a> {
         true
     }
 
-    fn missing(&self, from: i64, to: i64, report: &mut Report<'_>) {
+    fn missing(&self, from: i64, to: i64, run: &mut Run<'_>) {
         let place = self.place(format_args!("position {from}"));
-        report.tell(Kind::Missing, place, format!("positions {from} to {to}"), "no records".to_owned());
+        run.tell(Kind::Missing, place, format!("positions {from} to {to}"), "no records".to_owned());
     }
 
-    fn end(&mut self, noted: i64, report: &mut Report<'_>) {
+    fn end(&mut self, noted: i64, run: &mut Run<'_>) {
         let mut gaps = std::mem::take(&mut self.gaps);
         gaps.sort_unstable();
         if let Some(last) = self.last.filter(|last| *last < noted) {
             gaps.push((last + 1, noted));
         }
         for (from, to) in gaps {
-            self.missing(from, to, report);
+            self.missing(from, to, run);
         }
     }
 }

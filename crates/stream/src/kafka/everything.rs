@@ -109,11 +109,12 @@ fn text(bytes: Option<&[u8]>) -> String {
     bytes.map_or_else(|| "none".to_owned(), |bytes| String::from_utf8_lossy(bytes).into_owned())
 }
 
-/// Reads each partition from its beginning to where it ends now, what is committed of it. Ends early when nobody takes
-/// what is found any more.
+/// Reads each partition from its beginning to where it ends now, what is committed of it, without the first `skipped`
+/// partitions. Ends early when nobody takes what is found any more.
 pub async fn read(
     settings: &Settings,
     lanes: u16,
+    skipped: usize,
 ) -> Result<mpsc::Receiver<Result<Found, EndsError>>, EndsError> {
     let mut kept = Vec::new();
     for stream in Stream::ALL {
@@ -122,7 +123,7 @@ pub async fn read(
     let (found, finds) = mpsc::channel(PAGES_WAITING_MAX);
     let settings = settings.clone();
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = read_all(&settings, lanes, &kept, &found) {
+        if let Err(error) = read_all(&settings, lanes, skipped, &kept, &found) {
             // Nobody may be listening any more.
             let _ = found.blocking_send(Err(error));
         }
@@ -146,6 +147,7 @@ async fn is_kept(settings: &Settings, topic: &str) -> Result<bool, EndsError> {
 fn read_all(
     settings: &Settings,
     lanes: u16,
+    mut skipped: usize,
     kept: &[bool],
     found: &mpsc::Sender<Result<Found, EndsError>>,
 ) -> Result<(), EndsError> {
@@ -157,6 +159,10 @@ fn read_all(
         let partitions = u16::try_from(partitions).unwrap_or(u16::MAX);
         // What lies beyond the lanes is read as well: nothing of the log belongs there.
         for lane in (0..lanes.max(partitions)).map(Lane) {
+            if skipped > 0 {
+                skipped -= 1;
+                continue;
+            }
             // A topic that is gone holds nothing.
             let (low, high) = if lane.0 < partitions {
                 reader.fetch_watermarks(&topic, i32::from(lane.0), REQUEST_TIMEOUT)?
