@@ -167,7 +167,7 @@ pub struct Loaded {
 }
 
 /// What the back end must write, one statement a table. Several changes of one row are one change.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Writes {
     pub heads: Vec<LaneHead>,
     pub events: Vec<LogEvent>,

@@ -122,7 +122,8 @@ impl Store {
             }
             Location::Postgres(config) => {
                 let writers = settings.writers.clamp(1, usize::from(lanes));
-                let connects: Result<Vec<_>, _> = (0..writers).map(|_| PostgresConnect::new(config)).collect();
+                let connects: Result<Vec<_>, _> =
+                    (0..writers).map(|_| PostgresConnect::new(config)).collect();
                 let parts = Parts {
                     lanes,
                     connects: connects?,
