@@ -22,6 +22,8 @@ mod limits;
 mod lists;
 mod migrations;
 mod reconcile;
+mod reconcile_runs;
+mod reconcile_topics;
 mod settings;
 mod shutdown;
 mod withdrawals;

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{
     kafka_relay::pay,
-    support::{backend::Kind, eventually, on_both_backends, program::Ended, server::Server},
+    support::{
+        backend::Kind, eventually, fixtures::new_withdrawal, on_both_backends, program::Ended, server::Server,
+    },
 };
 
 on_both_backends!(
@@ -15,14 +17,18 @@ on_both_backends!(
 );
 
 /// Some of everything.
-fn live(server: &Server) -> String {
+pub fn live(server: &Server) -> String {
     let merchant = server.merchant();
     let payment = server.completed_payment(&merchant, 5000);
     server.post_empty(&format!("{payment}/refund")).expect(200);
     for _ in 0..3 {
         server.completed_payment(&merchant, 7000);
     }
-    server.withdrawal(&merchant, 1000);
+    let once = new_withdrawal(1000);
+    let withdrawals = format!("/api/merchants/{merchant}/withdrawals");
+    for _ in 0..2 {
+        server.post_with_key(&withdrawals, &format!("of-{merchant}"), &once).expect(201);
+    }
     let cancelled = server.withdrawal(&merchant, 500);
     server.post_empty(&format!("{cancelled}/cancel")).expect(200);
     merchant
@@ -118,6 +124,7 @@ fn copy(table: &'static str, set: &str, which: &str, kind: &'static str) -> Corr
 
 // One of each, whichever it is: the database itself says which is the first.
 
+const A_MERCHANT: &str = "(select id from merchants limit 1)";
 const OTHER_ID: &str = "(select event_id from events order by sequence limit 1)";
 
 fn of_rows(new_number: &str) -> Vec<Corruption> {
@@ -154,15 +161,45 @@ fn of_the_ledger(new_number: &str) -> Vec<Corruption> {
             kind: "missing",
             table: "ledger_entries",
         },
+        change("ledger_entries", "entry_type", "99", last_entry, "altered"),
+        change("accounts", "currency", "'???'", account, "altered"),
         delete("ledger_entries", last_entry),
         delete("ledger_entries", entry),
         copy("ledger_entries", &format!("{new_number}number = number + 90"), last_entry, "duplicate"),
+        copy(
+            "ledger_entries",
+            &format!(
+                "{new_number}number = number + 90, created_at = created_at + 3600000000, \
+                 transaction_id = {A_MERCHANT}"
+            ),
+            last_entry,
+            "foreign",
+        ),
         copy(
             "ledger_entries",
             &format!("{new_number}number = number + 90, id = {OTHER_ID}, transaction_id = {OTHER_ID}"),
             last_entry,
             "foreign",
         ),
+        // Dated after the watermark: neither an event that is not there nor an old one excuses it.
+        copy(
+            "ledger_entries",
+            &format!(
+                "{new_number}number = number + 90, created_at = created_at + 3600000000, id = {OTHER_ID}"
+            ),
+            last_entry,
+            "foreign",
+        ),
+        Corruption {
+            done: format!(
+                "update ledger_entries set created_at = created_at + 3600000000 where {last_entry}"
+            ),
+            undone: format!(
+                "update ledger_entries set created_at = created_at - 3600000000 where {last_entry}"
+            ),
+            kind: "missing",
+            table: "ledger_entries",
+        },
     ]
 }
 
@@ -171,6 +208,11 @@ fn of_the_log() -> Vec<Corruption> {
     vec![
         change("events", "payload", "replace(payload, '5000', '9000')", event, "altered"),
         change("events", "payload", "'{}'", event, "altered"),
+        change("events", "event_type", "'PaymentCancelled'", event, "altered"),
+        change("events", "version", "99", event, "altered"),
+        change("events", "event_id", A_MERCHANT, event, "altered"),
+        change("events", "merchant_id", OTHER_ID, event, "altered"),
+        change("events", "subject_id", OTHER_ID, event, "altered"),
         change("events", "occurred_at", "occurred_at + 60000000", event, "out of order"),
         delete("events", event),
         change(
@@ -189,6 +231,15 @@ fn of_the_log() -> Vec<Corruption> {
             table: "relay_cursors",
         },
         change("lane_heads", "sequence", "sequence + 1", "sequence > 0", "missing"),
+        Corruption {
+            done: format!("update events set stream = 9 where {event}"),
+            undone: "update events set stream = 1 where stream = 9".to_owned(),
+            kind: "altered",
+            table: "events",
+        },
+        change("idempotency_keys", "sequence", "sequence + 500", "true", "altered"),
+        change("idempotency_keys", "subject_id", OTHER_ID, "true", "altered"),
+        change("idempotency_keys", "subject_kind", "9", "true", "altered"),
     ]
 }
 

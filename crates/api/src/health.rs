@@ -16,6 +16,7 @@ use axum::{
 };
 use domain::time::Timestamp;
 use serde::Serialize;
+use store::Store;
 use utoipa::ToSchema;
 
 use crate::{schema, state::App};
@@ -59,15 +60,14 @@ pub struct HealthBody {
     responses((status = 200, description = "Healthy", body = HealthBody),
         (status = 503, description = "The database does not answer within two seconds", body = HealthBody)))]
 pub async fn health(State(app): State<App>) -> Response {
-    let is_healthy = pings(&app).await;
-    answer(&app, is_healthy)
+    answer(app.now(), pings(app.store()).await)
 }
 
 /// Whether the process answers; depends on nothing else
 #[utoipa::path(get, path = "/health/live", tag = "Health", operation_id = "live",
     responses((status = 200, description = "Alive", body = HealthBody)))]
 pub async fn live(State(app): State<App>) -> Response {
-    answer(&app, true)
+    answer(app.now(), true)
 }
 
 /// Whether the service should get requests: the database answers and it is not stopping
@@ -75,12 +75,12 @@ pub async fn live(State(app): State<App>) -> Response {
     responses((status = 200, description = "Ready", body = HealthBody),
         (status = 503, description = "Stopping, or the database does not answer", body = HealthBody)))]
 pub async fn ready(State(app): State<App>) -> Response {
-    let is_ready = !app.health().is_stopping() && pings(&app).await;
-    answer(&app, is_ready)
+    let is_ready = !app.health().is_stopping() && pings(app.store()).await;
+    answer(app.now(), is_ready)
 }
 
-async fn pings(app: &App) -> bool {
-    match tokio::time::timeout(PING_TIMEOUT, app.ping()).await {
+pub(crate) async fn pings(store: &Store) -> bool {
+    match tokio::time::timeout(PING_TIMEOUT, store.ping()).await {
         Ok(Ok(())) => true,
         Ok(Err(error)) => {
             tracing::warn!(%error, "the database does not answer a probe");
@@ -93,14 +93,10 @@ async fn pings(app: &App) -> bool {
     }
 }
 
-fn answer(app: &App, is_healthy: bool) -> Response {
+pub(crate) fn answer(now: Timestamp, is_healthy: bool) -> Response {
     let (status, word) =
         if is_healthy { (StatusCode::OK, "Healthy") } else { (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy") };
-    let body = HealthBody {
-        status: word,
-        timestamp: app.now(),
-        service: SERVICE,
-        version: env!("CARGO_PKG_VERSION"),
-    };
+    let body =
+        HealthBody { status: word, timestamp: now, service: SERVICE, version: env!("CARGO_PKG_VERSION") };
     (status, Json(body)).into_response()
 }

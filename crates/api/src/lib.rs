@@ -18,6 +18,7 @@ mod idempotency;
 mod json;
 mod merchants;
 mod openapi;
+pub mod operations;
 mod page;
 mod parse;
 mod path;

@@ -1,7 +1,8 @@
 //! Takes connections in, a limited number of them, and lets them end in peace when the program stops.
 
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
+use axum::Router;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{
@@ -48,23 +49,49 @@ const HTTP2_STREAMS_MAX: u32 = 128;
 /// A silent HTTP/2 connection is asked for a sign of life.
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Serves until `shutdown` is ready and all that was begun has ended, or the drain timeout is over.
+/// Serves the public API.
 pub async fn serve(
     store: Store,
     listener: TcpListener,
     settings: Settings,
     health: Health,
     shutdown: impl Future<Output = ()>,
-) -> io::Result<()> {
+) {
     let Settings { connections_max, request_timeout, body_bytes_max, bulk_body_bytes_max, .. } = settings;
     let limits = Limits { request_timeout, body_bytes_max, bulk_body_bytes_max };
-    let service =
-        TowerToHyperService::new(router(App::new(store, limits, health), &settings.allowed_origins));
-    let builder = connection_builder(request_timeout);
+    let router = router(App::new(store, limits, health), &settings.allowed_origins);
+    let shape = Shape {
+        connections_max,
+        head_timeout: request_timeout,
+        lame_duck: LAME_DUCK.min(settings.drain_timeout),
+        drain_timeout: settings.drain_timeout,
+    };
+    take_connections(router, listener, shape, shutdown).await;
+}
+
+/// How connections are taken and let go.
+pub(crate) struct Shape {
+    pub connections_max: usize,
+    pub head_timeout: Duration,
+    /// How long connections are still taken after the shutdown began.
+    pub lame_duck: Duration,
+    /// From the beginning of the shutdown.
+    pub drain_timeout: Duration,
+}
+
+/// Serves until `shutdown` is ready and all that was begun has ended, or the drain timeout is over.
+pub(crate) async fn take_connections(
+    router: Router,
+    listener: TcpListener,
+    shape: Shape,
+    shutdown: impl Future<Output = ()>,
+) {
+    let Shape { connections_max, head_timeout, lame_duck, drain_timeout } = shape;
+    let service = TowerToHyperService::new(router);
+    let builder = connection_builder(head_timeout);
     let connections = Arc::new(Semaphore::new(connections_max));
     let graceful = GracefulShutdown::new();
 
-    let lame_duck = LAME_DUCK.min(settings.drain_timeout);
     let mut stop = pin!(async {
         shutdown.await;
         sleep(lame_duck).await;
@@ -85,10 +112,9 @@ pub async fn serve(
         });
     }
     drop(listener);
-    if timeout(settings.drain_timeout.saturating_sub(lame_duck), graceful.shutdown()).await.is_err() {
+    if timeout(drain_timeout.saturating_sub(lame_duck), graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests were still running when the time to drain was over");
     }
-    Ok(())
 }
 
 async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {

@@ -85,8 +85,8 @@ impl App {
         self.0.store.reads()
     }
 
-    pub async fn ping(&self) -> Result<(), ReadError> {
-        self.0.store.ping().await
+    pub fn store(&self) -> &Store {
+        &self.0.store
     }
 
     pub fn now(&self) -> Timestamp {

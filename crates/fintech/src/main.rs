@@ -4,8 +4,10 @@ mod cli;
 mod database;
 mod event_system;
 mod logging;
+mod reconciler;
 mod serve;
 mod settings;
+mod signals;
 mod sweeper;
 
 use std::process::ExitCode;

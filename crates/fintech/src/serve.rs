@@ -7,44 +7,60 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use api::Health;
 use store::{Location, Store};
+use telemetry::Registry;
 use tokio::{
     net::TcpListener,
-    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     time::{Instant, timeout_at},
 };
 
-use crate::{database, event_system, settings::Settings, sweeper};
+use crate::{
+    database, event_system, reconciler,
+    settings::{Operations, Reconcile, Settings},
+    signals::StopSignals,
+    sweeper,
+};
 
 /// What consumers and writers get to finish their batches after the requests had theirs.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(1500);
 
 pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut stop_signals = StopSignals::listen()?;
-    let listener = if settings.roles.api { Some(bind(settings.listen).await?) } else { None };
+    let listener = if settings.roles.api { Some(bind(settings.listen, "--listen").await?) } else { None };
+    let operations = bind_operations(settings.operations).await?;
     let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    let operations_address = operations.as_ref().map(TcpListener::local_addr).transpose()?;
     let store = database::open(&settings.store).await?;
     event_system::prepare(&store, &settings).await?;
-    announce(address, &settings);
+    announce(address, operations_address, &settings);
 
     let (stop, stopping) = watch::channel(false);
+    let (health, registry) = (Health::default(), Registry::default());
     let mut tasks = event_system::start(&store, &settings, &stopping);
     tasks.spawn(sweeper::run(store.clone(), stopping.clone()));
+    if settings.roles.reconcile {
+        tasks.spawn(reconcile(&store, &settings, &registry, &stopping)?);
+    }
+    if let Some(listener) = operations {
+        let stopped = stopped(stopping.clone());
+        tasks.spawn(api::operations::serve(store.clone(), listener, health.clone(), registry, stopped));
+    }
     let drain_timeout = settings.api.drain_timeout;
-    let (served, asked_at) = if let Some(listener) = listener {
-        serve_api(&store, listener, settings.api, stop_signals).await
+    let asked_at = if let Some(listener) = listener {
+        serve_api(&store, listener, settings.api, health, stop_signals).await
     } else {
         stop_signals.received().await;
-        (Ok(()), Instant::now())
+        health.set_stopping();
+        Instant::now()
     };
 
     stop.send_replace(true);
     let closed = timeout_at(asked_at + drain_timeout + CLOSE_TIMEOUT, async {
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
-                tracing::error!(%error, "a part of the event system ended by a panic");
+                tracing::error!(%error, "a part of the program ended by a panic");
             }
         }
         store.close().await;
@@ -54,7 +70,7 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
         tracing::warn!("stopped before all batches had ended");
     }
     tracing::info!("stopped");
-    served.context("the API ended")
+    Ok(())
 }
 
 /// Serves requests until a signal, and lets them end; gives when it was asked to stop.
@@ -62,9 +78,9 @@ async fn serve_api(
     store: &Store,
     listener: TcpListener,
     settings: api::Settings,
+    health: Health,
     mut stop_signals: StopSignals,
-) -> (io::Result<()>, Instant) {
-    let health = api::Health::default();
+) -> Instant {
     let (asked, mut when_asked) = watch::channel(None);
     let shutdown = {
         let health = health.clone();
@@ -74,22 +90,51 @@ async fn serve_api(
             asked.send_replace(Some(Instant::now()));
         }
     };
-    let served = api::serve(store.clone(), listener, settings, health, shutdown).await;
-    let asked_at = when_asked.borrow_and_update().unwrap_or_else(Instant::now);
-    (served, asked_at)
+    api::serve(store.clone(), listener, settings, health, shutdown).await;
+    when_asked.borrow_and_update().unwrap_or_else(Instant::now)
 }
 
-async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+/// The role that compares everything, with a reader of its own.
+fn reconcile(
+    store: &Store,
+    settings: &Settings,
+    registry: &Registry,
+    stopping: &watch::Receiver<bool>,
+) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
+    let db = store::open_reads(&settings.store.location, 1)?;
+    let Reconcile { interval, load_percent_max } = settings.reconcile;
+    let settings = reconciler::settings(settings, load_percent_max);
+    Ok(reconciler::run(store.clone(), db, settings, interval, registry.clone(), stopping.clone()))
+}
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // Who could ask is gone: that is the same.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+/// An address that nobody asked for is not worth a start: several processes may run on one machine.
+async fn bind_operations(operations: Option<Operations>) -> anyhow::Result<Option<TcpListener>> {
+    let Some(Operations { address, is_wanted }) = operations else { return Ok(None) };
+    match bind(address, "--operations").await {
+        Err(error) if !is_wanted => {
+            tracing::warn!("metrics and probes are not served: {error}");
+            Ok(None)
+        }
+        bound => bound.map(Some),
+    }
+}
+
+async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => anyhow::anyhow!(
-            "cannot listen on {address}: another program does; stop it or choose another address with --listen"
+            "cannot listen on {address}: another program does; stop it or choose another address with {flag}"
         ),
-        _ => anyhow::anyhow!("cannot listen on {address} ({error}); choose another address with --listen"),
+        _ => anyhow::anyhow!("cannot listen on {address} ({error}); choose another address with {flag}"),
     })
 }
 
 /// For the person who started the program: where it is, where the data is, and something to try.
-fn announce(address: Option<SocketAddr>, settings: &Settings) {
+fn announce(address: Option<SocketAddr>, operations: Option<SocketAddr>, settings: &Settings) {
     let mut lines = vec![
         format!("FintechPlatform {}", env!("CARGO_PKG_VERSION")),
         address.map_or_else(
@@ -98,6 +143,7 @@ fn announce(address: Option<SocketAddr>, settings: &Settings) {
         ),
         format!("Data in {}", data(settings)),
     ];
+    lines.extend(operations.map(|address| format!("Metrics and probes on http://{address}")));
     lines.extend(
         settings.kafka.as_ref().map(|kafka| format!("Events to Kafka at {}", kafka.bootstrap_servers)),
     );
@@ -120,24 +166,5 @@ fn data(settings: &Settings) -> String {
             fs::canonicalize(path).unwrap_or_else(|_| path.clone()).display().to_string()
         }
         Location::Postgres(_) => settings.database_shown.clone(),
-    }
-}
-
-struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn received(&mut self) {
-        let name = tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        };
-        tracing::info!(signal = name, "stopping");
     }
 }

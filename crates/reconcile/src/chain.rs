@@ -1,98 +1,84 @@
 //! The log by itself: nothing missing, nothing altered, time never ran back.
 
-use domain::ledger::posting;
+use domain::{event::Stream, lane::Lane};
 use store::{
     batch::LaneHead,
-    error::ReadError,
     log::{self, Flaw, Verifier},
-    sql::Reads,
 };
 
-use crate::{
-    Kind, PAGE, Report,
-    sums::{self, Sums},
-};
+use crate::{Area, Error, Kind, PAGE, progress::Phase, run::Run};
 
-/// Walks a lane up to its head, and sums up what its events book.
-pub async fn walk(
-    db: &dyn Reads,
-    head: &LaneHead,
-    booked: &mut Sums,
-    report: &mut Report<'_>,
-) -> Result<(), ReadError> {
-    let mut verifier = Verifier::new(head.lane);
-    'lane: loop {
-        let page = log::behind_sequence(db, head.lane, verifier.sequence(), PAGE).await?;
-        for event in &page {
-            if event.sequence > head.sequence {
-                break 'lane;
-            }
-            report.summary.events += 1;
-            if let Err(flaw) = verifier.next(event) {
-                tell(&flaw, report);
-            }
-            let place = || format!("events lane {} sequence {}", event.lane, event.sequence);
-            match event.parse() {
-                Ok(parsed) => {
-                    if let Some(posting) = posting(&parsed, head.lane) {
-                        for (leg, amount_minor) in sums::legs(&posting) {
-                            booked.add(&sums::of_leg(event, &posting, leg, amount_minor));
-                        }
-                    }
-                }
-                Err(error) => {
-                    report.tell(Kind::Altered, place(), "an event".to_owned(), error.to_string());
-                }
-            }
-        }
-        report.listener.advanced(page.len());
-        if page.is_empty() {
-            break;
-        }
-    }
-    if let Err(flaw) = verifier.end(head) {
-        tell(&flaw, report);
+/// Walks each lane up to its head.
+pub async fn walk(run: &mut Run<'_>, lanes_done: usize) -> Result<(), Error> {
+    for number in lanes_done..run.watermark.heads.len() {
+        let head = run.watermark.heads[number].clone();
+        lane(run, &head).await?;
+        run.reached(|| Phase::Log { lanes_done: number + 1 }).await?;
     }
     Ok(())
 }
 
-fn tell(flaw: &Flaw, report: &mut Report<'_>) {
+async fn lane(run: &mut Run<'_>, head: &LaneHead) -> Result<(), Error> {
+    let mut verifier = Verifier::new(head.lane);
+    'lane: loop {
+        let page = log::found_behind_sequence(run.db, head.lane, verifier.sequence(), PAGE).await?;
+        for ((_, sequence), event) in &page {
+            if *sequence > head.sequence {
+                break 'lane;
+            }
+            run.summary.events += 1;
+            match event {
+                Ok(event) => {
+                    if let Err(flaw) = verifier.next(event) {
+                        tell(&flaw, run);
+                    }
+                }
+                Err(error) => {
+                    let place = Area::Events.at(format_args!("lane {} sequence {sequence}", head.lane));
+                    run.tell(Kind::Altered, place, "an event".to_owned(), error.to_string());
+                    verifier.pass(*sequence);
+                }
+            }
+        }
+        if page.is_empty() {
+            break;
+        }
+        run.advanced(page.len());
+        run.breathe().await?;
+    }
+    if let Err(flaw) = verifier.end(head) {
+        tell(&flaw, run);
+    }
+    Ok(())
+}
+
+fn tell(flaw: &Flaw, run: &mut Run<'_>) {
+    let in_stream = |stream: &Stream, lane: &Lane, position: &i64| {
+        Area::Events.at(format_args!("{} lane {lane} position {position}", stream.name()))
+    };
     match flaw {
         Flaw::SequenceGap { lane, expected, found } => {
-            report.tell(
-                Kind::Missing,
-                format!("events lane {lane}"),
-                format!("sequence {expected}"),
-                found.to_string(),
-            );
+            let place = Area::Events.at(format_args!("lane {lane} sequence {expected}"));
+            run.tell(Kind::Missing, place, format!("sequence {expected}"), found.to_string());
         }
         Flaw::PositionGap { stream, lane, expected, found } => {
-            let place = format!("events {} lane {lane}", stream.name());
             let kind = if found > expected { Kind::Missing } else { Kind::Duplicate };
-            report.tell(kind, place, format!("position {expected}"), found.to_string());
+            let place = in_stream(stream, lane, expected);
+            run.tell(kind, place, format!("position {expected}"), found.to_string());
         }
         Flaw::Altered { stream, lane, position } => {
-            let place = format!("events {} lane {lane} position {position}", stream.name());
-            report.tell(
-                Kind::Altered,
-                place,
-                "the event that was sealed".to_owned(),
-                "another one".to_owned(),
-            );
+            let place = in_stream(stream, lane, position);
+            run.tell(Kind::Altered, place, "the event that was sealed".to_owned(), "another one".to_owned());
         }
         Flaw::ClockRanBack { lane, sequence } => {
-            let place = format!("events lane {lane} sequence {sequence}");
-            report.tell(
-                Kind::OutOfOrder,
-                place,
-                "a time behind the one before".to_owned(),
-                "an earlier one".to_owned(),
-            );
+            let place = Area::Events.at(format_args!("lane {lane} sequence {sequence}"));
+            let expected = "a time behind the one before".to_owned();
+            run.tell(Kind::OutOfOrder, place, expected, "an earlier one".to_owned());
         }
         Flaw::HeadDiffers { lane, head, log } => {
             let kind = if head.sequence > log.sequence { Kind::Missing } else { Kind::Altered };
-            let place = format!("lane_heads lane {lane}");
-            report.tell(kind, place, format!("the log's end {}", end(log)), end(head));
+            let place = Area::LaneHeads.at(format_args!("lane {lane}"));
+            run.tell(kind, place, format!("the log's end {}", end(log)), end(head));
         }
     }
 }

@@ -1,92 +1,101 @@
 //! The ledger: each account by itself, and all of it against what the events book.
 
+use std::collections::HashSet;
+
 use domain::{
+    id::EventId,
     lane::{Lane, lane_of},
-    ledger::{AccountKey, Entry, Owner, posting},
+    ledger::{AccountKey, AccountKind, Entry, Owner, posting},
 };
 use store::{
-    batch::LogEvent,
+    batch::{LaneHead, LogEvent},
     error::ReadError,
     log,
-    sql::Reads,
-    tables::{self, AccountEnd},
+    tables::{self, AccountEnd, AccountPlace, EntryPlace},
 };
 
 use crate::{
-    Kind, PAGE, Report, Watermark,
-    sums::{self, Sums},
+    Area, Error, Kind, PAGE, Place,
+    progress::{AccountCursor, EntryCursor, Last, Phase},
+    run::Run,
+    sums,
 };
-
-pub async fn walk(
-    db: &dyn Reads,
-    watermark: &Watermark,
-    booked: &Sums,
-    report: &mut Report<'_>,
-) -> Result<(), ReadError> {
-    let found = entries(db, watermark, report).await?;
-    accounts(db, report).await?;
-    let differing = booked.differing(&found);
-    if !differing.is_empty() {
-        book_again(db, watermark, &differing, report).await?;
-        justify(db, watermark, &differing, report).await?;
-    }
-    Ok(())
-}
 
 /// Numbers without gaps, each balance the one before and the amount; and the sums of what was booked before the
 /// watermark.
-async fn entries(db: &dyn Reads, watermark: &Watermark, report: &mut Report<'_>) -> Result<Sums, ReadError> {
-    let mut found = Sums::new();
-    let mut last: Option<Entry> = None;
+pub async fn entries(run: &mut Run<'_>, after: Option<EntryCursor>) -> Result<(), Error> {
+    let mut place = after.as_ref().map(EntryCursor::place);
+    let mut last = after.and_then(|cursor| cursor.last);
     loop {
-        let page = tables::entries(db, last.as_ref(), PAGE).await?;
-        if page.is_empty() {
-            return Ok(found);
-        }
-        report.summary.entries += page.len() as u64;
-        for entry in page {
-            if is_covered(db, watermark, &entry).await? {
-                found.add(&sums::of_entry(&entry));
+        let page = tables::entries(run.db, place.as_ref(), PAGE).await?;
+        let Some((end, _)) = page.last() else { return Ok(()) };
+        place = Some(end.clone());
+        run.summary.entries += page.len() as u64;
+        run.advanced(page.len());
+        let uncovered = uncovered(run, &page).await?;
+        for (place, entry) in &page {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    let place = entry_at(in_words(&place.account), place.number);
+                    run.tell(Kind::Altered, place, "an entry".to_owned(), error.to_string());
+                    continue;
+                }
+            };
+            if !uncovered.contains(&entry.transaction_id) {
+                run.found.add(&sums::of_entry(entry));
             }
-            let before = last.as_ref().filter(|last| last.account == entry.account);
-            if before.is_none() && tables::account(db, &entry.account).await?.is_none() {
-                let place = format!("accounts {}", describe(&entry.account));
-                report.tell(Kind::Missing, place, "an account".to_owned(), "no row".to_owned());
+            let account = AccountCursor::new(&place.account);
+            let before = last.as_ref().filter(|last| last.account == account);
+            if before.is_none() && tables::account(run.db, &entry.account).await?.is_none() {
+                let place = Area::Accounts.at(describe(&entry.account));
+                run.tell(Kind::Missing, place, "an account".to_owned(), "no row".to_owned());
             }
-            follows(before, &entry, report);
-            last = Some(entry);
+            follows(before, entry, run);
+            last = Some(Last { account, number: entry.number, balance_minor: entry.balance_after_minor });
         }
+        run.reached(|| Phase::Entries {
+            after: place.as_ref().map(|place| EntryCursor::new(place, last.clone())),
+        })
+        .await?;
     }
 }
 
-fn follows(before: Option<&Entry>, entry: &Entry, report: &mut Report<'_>) {
-    let (number, balance) = before.map_or((0, 0), |before| (before.number, before.balance_after_minor));
-    let place = || format!("ledger_entries {} number {}", describe(&entry.account), entry.number);
+fn follows(before: Option<&Last>, entry: &Entry, run: &mut Run<'_>) {
+    let (number, balance) = before.map_or((0, 0), |before| (before.number, before.balance_minor));
+    let place = || entry_at(describe(&entry.account), entry.number);
     if entry.number != number + 1 {
         let kind = if entry.number > number { Kind::Missing } else { Kind::Duplicate };
-        report.tell(kind, place(), format!("number {}", number + 1), entry.number.to_string());
+        run.tell(kind, place(), format!("number {}", number + 1), entry.number.to_string());
         return;
     }
     let expected = i128::from(balance) + i128::from(entry.amount_minor);
     if i128::from(entry.balance_after_minor) != expected {
         let found = format!("{} after {}", entry.balance_after_minor, entry.amount_minor);
-        report.tell(Kind::DriftedBalance, place(), format!("{expected} after {balance}"), found);
+        run.tell(Kind::DriftedBalance, place(), format!("{expected} after {balance}"), found);
     }
 }
 
 /// Each account stands where its last entry stands.
-async fn accounts(db: &dyn Reads, report: &mut Report<'_>) -> Result<(), ReadError> {
-    let mut last: Option<AccountKey> = None;
+pub async fn accounts(run: &mut Run<'_>, after: Option<AccountCursor>) -> Result<(), Error> {
+    let mut last = after.as_ref().map(AccountCursor::place);
     loop {
-        let page = tables::accounts(db, last.as_ref(), PAGE).await?;
-        let Some(end) = page.last() else { return Ok(()) };
-        last = Some(end.key);
-        report.summary.accounts += page.len() as u64;
-        for AccountEnd { key, account, last_entry } in page {
+        let page = tables::accounts(run.db, last.as_ref(), PAGE).await?;
+        let Some((end, _)) = page.last() else { return Ok(()) };
+        last = Some(end.clone());
+        run.summary.accounts += page.len() as u64;
+        for (key, end) in page {
+            let place = || Area::Accounts.at(in_words(&key));
+            let AccountEnd { account, last_entry, .. } = match end {
+                Ok(end) => end,
+                Err(error) => {
+                    run.tell(Kind::Altered, place(), "an account".to_owned(), error.to_string());
+                    continue;
+                }
+            };
             let (number, balance) = last_entry.unwrap_or_default();
-            let place = || format!("accounts {}", describe(&key));
             if account.balance_minor != balance {
-                report.tell(
+                run.tell(
                     Kind::DriftedBalance,
                     place(),
                     balance.to_string(),
@@ -95,44 +104,49 @@ async fn accounts(db: &dyn Reads, report: &mut Report<'_>) -> Result<(), ReadErr
             }
             if account.entries != number {
                 let found = format!("{} entries", account.entries);
-                report.tell(Kind::Altered, place(), format!("{number} entries"), found);
+                run.tell(Kind::Altered, place(), format!("{number} entries"), found);
             }
         }
+        run.reached(|| Phase::Accounts { after: last.as_ref().map(AccountCursor::new) }).await?;
     }
 }
 
+/// Looks for what differs, where the sums do.
+pub async fn differing(run: &mut Run<'_>) -> Result<(), Error> {
+    let buckets = run.booked.differing(&run.found);
+    if !buckets.is_empty() {
+        book_again(run, &buckets).await?;
+        justify(run, &buckets).await?;
+    }
+    Ok(())
+}
+
 /// Walks the log again for the buckets that differ, and looks for the entries that its events book.
-async fn book_again(
-    db: &dyn Reads,
-    watermark: &Watermark,
-    buckets: &[usize],
-    report: &mut Report<'_>,
-) -> Result<(), ReadError> {
-    for head in &watermark.heads {
-        let lane = head.lane;
+async fn book_again(run: &mut Run<'_>, buckets: &[usize]) -> Result<(), Error> {
+    for number in 0..run.watermark.heads.len() {
+        let LaneHead { lane, sequence: end, .. } = run.watermark.heads[number];
         let mut sequence = 0;
-        'lane: loop {
-            let page = log::behind_sequence(db, lane, sequence, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            sequence = last.sequence;
-            for event in &page {
-                if event.sequence > head.sequence {
-                    break 'lane;
-                }
-                event_is_booked(db, lane, event, buckets, report).await?;
+        loop {
+            let page = log::found_behind_sequence(run.db, lane, sequence, PAGE).await?;
+            let Some(((_, last), _)) = page.last().filter(|_| sequence < end) else { break };
+            sequence = *last;
+            for (_, event) in page.iter().filter(|((_, sequence), _)| *sequence <= end) {
+                // What cannot be read has been told already.
+                let Ok(event) = event else { continue };
+                event_is_booked(run, lane, event, buckets).await?;
             }
+            run.breathe().await?;
         }
     }
     Ok(())
 }
 
 async fn event_is_booked(
-    db: &dyn Reads,
+    run: &mut Run<'_>,
     lane: Lane,
     event: &LogEvent,
     buckets: &[usize],
-    report: &mut Report<'_>,
-) -> Result<(), ReadError> {
+) -> Result<(), Error> {
     // What is no event has been told already.
     let Ok(parsed) = event.parse() else { return Ok(()) };
     let Some(posting) = posting(&parsed, lane) else { return Ok(()) };
@@ -146,51 +160,54 @@ async fn event_is_booked(
     let mut sum = Some(0_i128);
     for (leg, amount_minor) in legs {
         let expected = sums::of_leg(event, &posting, leg, amount_minor);
-        let at = tables::entries_at(db, &leg.account, event.occurred_at.as_micros()).await?;
+        let at = tables::entries_at(run.db, &leg.account, event.occurred_at.as_micros()).await?;
         let own: Vec<&Entry> = at.iter().filter(|entry| entry.id == leg.entry_id).collect();
-        let place = format!("ledger_entries {} {}", describe(&leg.account), leg.entry_id);
+        let place = Area::Entries.at(format_args!("{} {}", describe(&leg.account), leg.entry_id));
         let said = format!("{amount_minor} by event {}", event.event_id);
         match own.as_slice() {
             [] => {
-                report.tell(Kind::Missing, place, said, "no entry".to_owned());
+                run.tell(Kind::Missing, place, said, "no entry".to_owned());
                 sum = None;
             }
             [entry] => {
                 sum = sum.map(|sum| sum + i128::from(entry.amount_minor));
                 if sums::of_entry(entry).hash != expected.hash {
                     let found = format!("{} by event {}", entry.amount_minor, entry.transaction_id);
-                    report.tell(Kind::Altered, place, said, found);
+                    run.tell(Kind::Altered, place, said, found);
                 }
             }
             several => {
-                report.tell(Kind::Duplicate, place, said, format!("{} entries", several.len()));
+                run.tell(Kind::Duplicate, place, said, format!("{} entries", several.len()));
                 sum = None;
             }
         }
     }
     if let Some(sum) = sum.filter(|sum| *sum != 0) {
-        let place = format!("ledger_entries of event {}", event.event_id);
-        report.tell(Kind::UnbalancedTransaction, place, "a sum of 0".to_owned(), sum.to_string());
+        let place = Area::Entries.at(format_args!("of event {}", event.event_id));
+        run.tell(Kind::UnbalancedTransaction, place, "a sum of 0".to_owned(), sum.to_string());
     }
     Ok(())
 }
 
 /// Walks the entries of the buckets that differ, and looks for the events that book them.
-async fn justify(
-    db: &dyn Reads,
-    watermark: &Watermark,
-    buckets: &[usize],
-    report: &mut Report<'_>,
-) -> Result<(), ReadError> {
-    let mut last: Option<Entry> = None;
+async fn justify(run: &mut Run<'_>, buckets: &[usize]) -> Result<(), Error> {
+    let mut place: Option<EntryPlace> = None;
     loop {
-        let page = tables::entries(db, last.as_ref(), PAGE).await?;
-        for entry in &page {
+        let page = tables::entries(run.db, place.as_ref(), PAGE).await?;
+        let Some((end, _)) = page.last() else { return Ok(()) };
+        place = Some(end.clone());
+        let uncovered = uncovered(run, &page).await?;
+        // What cannot be read has been told already.
+        for entry in page.iter().filter_map(|(_, entry)| entry.as_ref().ok()) {
             let hash = sums::of_entry(entry);
-            if !buckets.contains(&hash.bucket) || !is_covered(db, watermark, entry).await? {
+            if !buckets.contains(&hash.bucket) || uncovered.contains(&entry.transaction_id) {
                 continue;
             }
-            let event = log::by_event_id(db, entry.transaction_id).await?;
+            let event = match log::by_event_id(run.db, entry.transaction_id).await {
+                // It has been told that the event cannot be read.
+                Err(ReadError::Invalid(_)) => continue,
+                event => event?,
+            };
             let books = event.is_some_and(|event| {
                 let Ok(parsed) = event.parse() else { return false };
                 posting(&parsed, event.lane).is_some_and(|posting| {
@@ -200,34 +217,59 @@ async fn justify(
                 })
             });
             if !books {
-                let place = format!("ledger_entries {} number {}", describe(&entry.account), entry.number);
+                let place = entry_at(describe(&entry.account), entry.number);
                 let found = format!("{} by event {}", entry.amount_minor, entry.transaction_id);
-                report.tell(Kind::Foreign, place, "an entry that its event books".to_owned(), found);
+                run.tell(Kind::Foreign, place, "an entry that its event books".to_owned(), found);
             }
         }
-        let Some(entry) = page.into_iter().last() else { return Ok(()) };
-        last = Some(entry);
+        run.breathe().await?;
     }
 }
 
-/// Whether an entry lies before the watermark, or speaks of an event that is not there. An entry and its event are
-/// committed together, so who sees the entry sees its event afterwards.
-async fn is_covered(db: &dyn Reads, watermark: &Watermark, entry: &Entry) -> Result<bool, ReadError> {
-    let lane = match entry.account.owner {
-        Owner::Merchant(merchant) => lane_of(merchant, watermark.lanes),
-        Owner::Platform(lane) => lane,
-    };
-    if let Some(covers) = watermark.covers(lane, entry.created_at) {
-        return Ok(covers);
+/// The events behind the watermark by which entries of a page were booked: what they book is left to the next run. An
+/// entry and its event are committed together, so who sees the entry sees its event afterwards; an entry whose event is
+/// not there, or lies before the watermark, is not excused by its date.
+async fn uncovered(
+    run: &Run<'_>,
+    page: &[(EntryPlace, Result<Entry, ReadError>)],
+) -> Result<HashSet<EventId>, ReadError> {
+    let watermark = &run.watermark;
+    let mut late = HashSet::new();
+    for entry in page.iter().filter_map(|(_, entry)| entry.as_ref().ok()) {
+        let lane = match entry.account.owner {
+            Owner::Merchant(merchant) => lane_of(merchant, watermark.lanes),
+            Owner::Platform(lane) => lane,
+        };
+        if !watermark.covers(lane, entry.created_at) {
+            late.insert(entry.transaction_id);
+        }
     }
-    let event = log::by_event_id(db, entry.transaction_id).await?;
-    Ok(event.is_none_or(|event| !watermark.is_behind(&event)))
+    let late: Vec<EventId> = late.into_iter().collect();
+    let found = log::places(run.db, &late).await?;
+    Ok(found
+        .into_iter()
+        .filter(|(_, (lane, sequence))| watermark.is_behind(*lane, *sequence))
+        .map(|(id, _)| id)
+        .collect())
+}
+
+fn entry_at(account: String, number: i64) -> Place {
+    Area::Entries.at(format_args!("{account} number {number}"))
+}
+
+fn in_words(place: &AccountPlace) -> String {
+    let kind = AccountKind::from_number(place.kind)
+        .map_or_else(|| format!("kind {}", place.kind), |kind| kind.name().to_owned());
+    format!("{} {kind} {}", owner(Owner::from_uuid(place.owner)), place.currency)
 }
 
 fn describe(key: &AccountKey) -> String {
-    let owner = match key.owner {
+    format!("{} {} {}", owner(key.owner), key.kind.name(), key.currency)
+}
+
+fn owner(owner: Owner) -> String {
+    match owner {
         Owner::Merchant(merchant) => format!("merchant {merchant}"),
         Owner::Platform(lane) => format!("platform lane {lane}"),
-    };
-    format!("{owner} {} {}", key.kind.name(), key.currency)
+    }
 }

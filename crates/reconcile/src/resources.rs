@@ -4,7 +4,10 @@
 //! once, side by side.
 
 use domain::{
+    event::Event,
     id::{MerchantId, PaymentId, WithdrawalId},
+    lane::Lane,
+    ledger::posting,
     merchant::Merchant,
     payment::Payment,
     state::State,
@@ -19,35 +22,44 @@ use store::{
 };
 use uuid::Uuid;
 
-use crate::{Kind, PAGE, Report};
+use crate::{
+    Area, Error, Kind, PAGE,
+    progress::Phase,
+    run::{Run, Watermark},
+    sums::{self, Booked},
+};
 
 /// A look that finds a row changing is repeated so often.
 const LOOKS_MAX: usize = 10;
 
-pub async fn walk(db: &dyn Reads, report: &mut Report<'_>) -> Result<(), ReadError> {
-    let mut walk = Walk { db, after: Uuid::nil(), folds: Vec::new() };
-    let (mut subject, mut sequence) = (Uuid::nil(), 0);
+/// Goes through all of them behind an id, and sums up what their events book.
+pub async fn walk(run: &mut Run<'_>, after: Option<Uuid>) -> Result<(), Error> {
+    let mut walk = Walk { db: run.db, after, folds: Vec::new() };
+    let (mut subject, mut sequence) = after.map_or((Uuid::nil(), 0), |id| (id, i64::MAX));
     let mut open: Option<Fold> = None;
     loop {
-        let page = log::behind_subject(db, subject, sequence, PAGE).await?;
-        for event in &page {
-            if open.as_ref().is_none_or(|fold| fold.subject != event.subject_id) {
+        let page = log::behind_subject(run.db, subject, sequence, PAGE).await?;
+        for (place, event) in &page {
+            (subject, sequence) = *place;
+            if open.as_ref().is_none_or(|fold| fold.subject != subject) {
                 walk.folds.extend(open.take());
-                open = Some(Fold::new(event.subject_id));
+                open = Some(Fold::new(subject));
             }
             if let Some(fold) = &mut open {
-                fold.apply(event);
+                fold.apply(event.as_ref(), &run.watermark);
             }
-            (subject, sequence) = (event.subject_id, event.sequence);
         }
-        report.listener.advanced(page.len());
+        run.advanced(page.len());
         if page.is_empty() {
             walk.folds.extend(open.take());
-            return walk.compare(None, report).await;
+            return walk.compare(None, run).await;
         }
         // The last subject may have more events.
         if let Some(last) = walk.folds.last().map(|fold| fold.subject) {
-            walk.compare(Some(last), report).await?;
+            walk.compare(Some(last), run).await?;
+            run.reached(|| Phase::Rows { after: Some(last) }).await?;
+        } else {
+            run.breathe().await?;
         }
     }
 }
@@ -56,51 +68,103 @@ pub async fn walk(db: &dyn Reads, report: &mut Report<'_>) -> Result<(), ReadErr
 struct Fold {
     subject: Uuid,
     state: State,
+    /// What they book before the watermark.
+    booked: Vec<Booked>,
+    /// Events that are none, or that lie beside columns of another one.
+    strange: Vec<Strange>,
     /// Why they make nothing.
     flaw: Option<String>,
 }
 
+/// An event by its lane and sequence, and what its row has that it should not have.
+struct Strange {
+    lane: Lane,
+    sequence: i64,
+    found: String,
+}
+
 impl Fold {
     fn new(subject: Uuid) -> Self {
-        Self { subject, state: State::default(), flaw: None }
+        Self { subject, state: State::default(), booked: Vec::new(), strange: Vec::new(), flaw: None }
     }
 
-    fn apply(&mut self, event: &LogEvent) {
-        let applied = match event.parse() {
-            Ok(parsed) => self.state.apply_resource(&parsed).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
+    fn apply(&mut self, event: Result<&LogEvent, &ReadError>, watermark: &Watermark) {
+        // What cannot be read has been told already.
+        let Ok(event) = event else { return };
+        let (lane, sequence) = (event.lane, event.sequence);
+        let parsed = match event.parse() {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                self.strange.push(Strange { lane, sequence, found: error.to_string() });
+                return;
+            }
         };
-        if let Err(flaw) = applied {
-            self.flaw.get_or_insert(flaw);
+        if let Some(found) = strange_column(event, &parsed) {
+            self.strange.push(Strange { lane, sequence, found });
+        }
+        if !watermark.is_behind(lane, sequence)
+            && let Some(posting) = posting(&parsed, lane)
+        {
+            let legs = sums::legs(&posting);
+            self.booked.extend(legs.iter().map(|(leg, amount)| sums::of_leg(event, &posting, *leg, *amount)));
+        }
+        if let Err(error) = self.state.apply_resource(&parsed) {
+            self.flaw.get_or_insert(error.to_string());
         }
     }
+}
+
+/// The columns beside the payload are not sealed with it; they say what it says.
+fn strange_column(event: &LogEvent, parsed: &Event) -> Option<String> {
+    if parsed.merchant_id() != event.merchant_id {
+        return Some(format!("merchant_id {}", event.merchant_id));
+    }
+    if parsed.body.subject() != event.subject_id {
+        return Some(format!("subject_id {}", event.subject_id));
+    }
+    // The payload is written by one function, so that no parser is needed.
+    let head = format!("{{\"eventId\":\"{}\",", event.event_id);
+    (!event.payload.starts_with(&head)).then(|| format!("event_id {}", event.event_id))
 }
 
 struct Walk<'a> {
     db: &'a dyn Reads,
     /// Rows up to here are compared.
-    after: Uuid,
+    after: Option<Uuid>,
     folds: Vec<Fold>,
 }
 
 impl Walk<'_> {
     /// Compares what was folded with the rows up to `until`, or all that are left.
-    async fn compare(&mut self, until: Option<Uuid>, report: &mut Report<'_>) -> Result<(), ReadError> {
+    async fn compare(&mut self, until: Option<Uuid>, run: &mut Run<'_>) -> Result<(), Error> {
         let folds = std::mem::take(&mut self.folds);
-        let mut suspects: Vec<Uuid> =
-            folds.iter().filter(|fold| fold.flaw.is_some()).map(|fold| fold.subject).collect();
-        suspects.extend(self.differing::<Merchant>(&folds, until, report).await?);
-        suspects.extend(self.differing::<Payment>(&folds, until, report).await?);
-        suspects.extend(self.differing::<Withdrawal>(&folds, until, report).await?);
-        if let Some(until) = until {
-            self.after = until;
+        for fold in &folds {
+            fold.booked.iter().for_each(|booked| run.booked.add(booked));
+            for Strange { lane, sequence, found } in &fold.strange {
+                let place = Area::Events.at(format_args!("lane {lane} sequence {sequence}"));
+                run.tell(Kind::Altered, place, "what the payload says".to_owned(), found.clone());
+            }
         }
+        self.compare_with::<Merchant>(&folds, until, run).await?;
+        self.compare_with::<Payment>(&folds, until, run).await?;
+        self.compare_with::<Withdrawal>(&folds, until, run).await?;
+        self.after = until.or(self.after);
+        Ok(())
+    }
+
+    async fn compare_with<R: Resource>(
+        &self,
+        folds: &[Fold],
+        until: Option<Uuid>,
+        run: &mut Run<'_>,
+    ) -> Result<(), Error> {
+        let mut suspects = self.differing::<R>(folds, until, run).await?;
+        let flawed = folds.iter().filter(|fold| fold.flaw.is_some());
+        suspects.extend(flawed.filter_map(|fold| R::of(&fold.state, fold.subject)).map(Resource::id));
         suspects.sort_unstable();
         suspects.dedup();
         for subject in suspects {
-            look_again::<Merchant>(self.db, subject, report).await?;
-            look_again::<Payment>(self.db, subject, report).await?;
-            look_again::<Withdrawal>(self.db, subject, report).await?;
+            look_again::<R>(subject, run).await?;
         }
         Ok(())
     }
@@ -110,10 +174,11 @@ impl Walk<'_> {
         &self,
         folds: &[Fold],
         until: Option<Uuid>,
-        report: &mut Report<'_>,
+        run: &mut Run<'_>,
     ) -> Result<Vec<Uuid>, ReadError> {
         let mut differing = Vec::new();
-        let mut folded = folds.iter().filter_map(|fold| R::of(&fold.state, fold.subject)).peekable();
+        let folded: Vec<&R> = folds.iter().filter_map(|fold| R::of(&fold.state, fold.subject)).collect();
+        let mut folded = folded.into_iter().peekable();
         let mut after = self.after;
         loop {
             let rows = R::rows(self.db, Ids { after, until, limit: PAGE }).await?;
@@ -126,9 +191,9 @@ impl Walk<'_> {
                     differing.push(*id);
                 }
             }
-            report.summary.resources += rows.len() as u64;
+            run.summary.resources += rows.len() as u64;
             let Some((last, _)) = rows.last() else { break };
-            after = *last;
+            after = Some(*last);
         }
         differing.extend(folded.map(Resource::id));
         Ok(differing)
@@ -136,20 +201,21 @@ impl Walk<'_> {
 }
 
 /// Reads a row, its events and the row again: when it has not changed meanwhile and still does not fit, it is a break.
-async fn look_again<R: Resource>(db: &dyn Reads, id: Uuid, report: &mut Report<'_>) -> Result<(), ReadError> {
-    let place = format!("{} {id}", R::TABLE);
+async fn look_again<R: Resource>(id: Uuid, run: &mut Run<'_>) -> Result<(), Error> {
+    let db = run.db;
+    let place = R::AREA.at(id);
     for _ in 0..LOOKS_MAX {
         let before = R::row(db, id).await?;
         let mut fold = Fold::new(id);
         let mut sequence = 0;
         loop {
             let page = log::behind_subject(db, id, sequence, PAGE).await?;
-            let own: Vec<_> = page.iter().take_while(|event| event.subject_id == id).collect();
-            for event in &own {
-                fold.apply(event);
+            let own: Vec<_> = page.iter().take_while(|((subject, _), _)| *subject == id).collect();
+            for (_, event) in &own {
+                fold.apply(event.as_ref(), &run.watermark);
             }
-            let Some(last) = own.last().filter(|_| own.len() == PAGE) else { break };
-            sequence = last.sequence;
+            let Some(((_, last), _)) = own.last().filter(|_| own.len() == PAGE) else { break };
+            sequence = *last;
         }
         let row = R::row(db, id).await?;
         let readable =
@@ -162,32 +228,28 @@ async fn look_again<R: Resource>(db: &dyn Reads, id: Uuid, report: &mut Report<'
             (Some(Ok(row)), Some(folded)) if row == *folded => {}
             (Some(Ok(row)), Some(folded)) => {
                 let (expected, found) = differences(&folded.fields(), &row.fields());
-                report.tell(Kind::Altered, place, expected, found);
+                run.tell(Kind::Altered, place, expected, found);
             }
             (Some(Err(error)), Some(folded)) => {
-                report.tell(Kind::Altered, place, describe(&folded.fields()), error.to_string());
+                run.tell(Kind::Altered, place, describe(&folded.fields()), error.to_string());
             }
             (Some(row), None) => {
                 let found = row.map_or_else(|error| error.to_string(), |row| describe(&row.fields()));
-                report.tell(Kind::Foreign, place, "no row".to_owned(), found);
+                run.tell(Kind::Foreign, place, "no row".to_owned(), found);
             }
             (None, Some(folded)) => {
-                report.tell(Kind::Missing, place, describe(&folded.fields()), "no row".to_owned());
+                run.tell(Kind::Missing, place, describe(&folded.fields()), "no row".to_owned());
             }
             (None, None) => return Ok(()),
         }
-        if let (Some(flaw), true) = (fold.flaw, folded_here::<R>(&fold.state, id)) {
-            let place = format!("events of {} {id}", R::TABLE);
-            report.tell(Kind::Altered, place, "events that follow from each other".to_owned(), flaw);
+        if let Some(flaw) = fold.flaw.filter(|_| R::of(&fold.state, id).is_some()) {
+            let place = Area::Events.at(format_args!("of {} {id}", R::AREA.name()));
+            run.tell(Kind::Altered, place, "events that follow from each other".to_owned(), flaw);
         }
         return Ok(());
     }
     // It changes all the time: there is life in it, and the next run comes.
     Ok(())
-}
-
-fn folded_here<R: Resource>(state: &State, id: Uuid) -> bool {
-    R::of(state, id).is_some()
 }
 
 type Fields = Vec<(&'static str, String)>;
@@ -208,7 +270,7 @@ fn differences(expected: &Fields, found: &Fields) -> (String, String) {
 
 /// What is a row of a table and a fold of events.
 trait Resource: Clone + PartialEq + Sized {
-    const TABLE: &'static str;
+    const AREA: Area;
 
     fn of(state: &State, id: Uuid) -> Option<&Self>;
     fn id(&self) -> Uuid;
@@ -216,16 +278,15 @@ trait Resource: Clone + PartialEq + Sized {
     fn rows(db: &dyn Reads, ids: Ids) -> impl Future<Output = Result<Vec<Found<Self>>, ReadError>> + Send;
 
     async fn row(db: &dyn Reads, id: Uuid) -> Result<Option<Result<Self, ReadError>>, ReadError> {
-        let after = Uuid::from_u128(id.as_u128().wrapping_sub(1));
-        let rows = Self::rows(db, Ids { after, until: Some(id), limit: 1 }).await?;
+        let rows = Self::rows(db, Ids::one(id)).await?;
         Ok(rows.into_iter().next().map(|(_, row)| row))
     }
 }
 
 macro_rules! resource {
-    ($type:ident, $id:ident, $states:ident, $table:literal: $($field:ident),+) => {
+    ($type:ident, $id:ident, $states:ident, $area:ident: $($field:ident),+) => {
         impl Resource for $type {
-            const TABLE: &'static str = $table;
+            const AREA: Area = Area::$area;
 
             fn of(state: &State, id: Uuid) -> Option<&Self> {
                 state.$states.get(&$id(id))
@@ -247,10 +308,10 @@ macro_rules! resource {
     };
 }
 
-resource!(Merchant, MerchantId, merchants, "merchants": name, email, is_active, created_at);
-resource!(Payment, PaymentId, payments, "payments":
+resource!(Merchant, MerchantId, merchants, Merchants: name, email, is_active, created_at);
+resource!(Payment, PaymentId, payments, Payments:
     merchant_id, amount, currency, status, external_reference, description, created_at, completed_at, completed_by,
     refunded_minor, refunded_at, refund_reason, flag_reason);
-resource!(Withdrawal, WithdrawalId, withdrawals, "withdrawals":
+resource!(Withdrawal, WithdrawalId, withdrawals, Withdrawals:
     merchant_id, amount, currency, status, bank_account_masked, bank_routing_masked, external_transaction_id,
     failure_reason, created_at, processed_at, completed_at);

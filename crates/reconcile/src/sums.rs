@@ -15,6 +15,7 @@ pub struct Sums {
 }
 
 /// An entry as its event says it: without number and balance, which follow from the entries before it.
+#[derive(Clone, Copy, Debug)]
 pub struct Booked {
     pub bucket: usize,
     pub hash: u128,
@@ -28,6 +29,22 @@ impl Sums {
     pub fn add(&mut self, booked: &Booked) {
         let sum = &mut self.buckets[booked.bucket];
         *sum = sum.wrapping_add(booked.hash);
+    }
+
+    /// Two of them, as they are stored.
+    pub fn pair_to_bytes(first: &Self, second: &Self) -> Vec<u8> {
+        let sums = first.buckets.iter().chain(&second.buckets);
+        sums.flat_map(|sum| sum.to_be_bytes()).collect()
+    }
+
+    pub fn pair_from_bytes(bytes: &[u8]) -> Option<(Self, Self)> {
+        let (sums, rest) = bytes.as_chunks::<16>();
+        if sums.len() != 2 * BUCKETS || !rest.is_empty() {
+            return None;
+        }
+        let mut first: Vec<u128> = sums.iter().map(|sum| u128::from_be_bytes(*sum)).collect();
+        let second = first.split_off(BUCKETS);
+        Some((Self { buckets: first }, Self { buckets: second }))
     }
 
     /// The buckets that differ.

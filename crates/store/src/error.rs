@@ -29,7 +29,7 @@ pub enum SubmitError {
 }
 
 /// Why a read, or a consumer's transaction, failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ReadError {
     /// Worth trying again: no connection, restart, time-out, full disk.
     #[error("the database is not available: {0}")]

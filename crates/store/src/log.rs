@@ -1,6 +1,8 @@
 //! The event log, read: by position for consumers, by sequence for whoever folds it, by subject for an
 //! answer that is given again.
 
+use std::collections::HashMap;
+
 use domain::{
     chain::{GENESIS, Hash},
     event::{Event, EventError, Stream},
@@ -20,6 +22,8 @@ use crate::{
 
 const EVENT: &str = "select lane, sequence, stream, position, event_id, command_id, event_type, version, \
      occurred_at, merchant_id, subject_id, payload, hash from events";
+
+const IDS_OF_A_QUERY: usize = 200;
 
 impl LogEvent {
     /// The event as the domain knows it.
@@ -86,17 +90,63 @@ pub async fn behind_sequence(
     db.query(&sql, vec![i64::from(lane.0).into(), sequence.into()]).await?.iter().map(event_from).collect()
 }
 
+/// Where an event lies in its lane, and the event; or why it is none that the program could have written.
+pub type Found = ((Uuid, i64), Result<LogEvent, ReadError>);
+
+fn found(row: &Row) -> Result<Found, ReadError> {
+    Ok(((row.uuid(10)?, row.int(1)?), event_from(row)))
+}
+
+/// The events of a (stream, lane) behind a position, each by its position, readable or not.
+pub async fn found_behind(
+    db: &dyn Reads,
+    stream: Stream,
+    lane: Lane,
+    position: i64,
+    limit: usize,
+) -> Result<Vec<(i64, Result<LogEvent, ReadError>)>, ReadError> {
+    let sql =
+        format!("{EVENT} where stream = $1 and lane = $2 and position > $3 order by position limit {limit}");
+    let params = vec![stream.number().into(), i64::from(lane.0).into(), position.into()];
+    db.query(&sql, params).await?.iter().map(|row| Ok((row.int(3)?, event_from(row)))).collect()
+}
+
+/// The events of a lane behind a sequence, readable or not.
+pub async fn found_behind_sequence(
+    db: &dyn Reads,
+    lane: Lane,
+    sequence: i64,
+    limit: usize,
+) -> Result<Vec<Found>, ReadError> {
+    let sql = format!("{EVENT} where lane = $1 and sequence > $2 order by sequence limit {limit}");
+    db.query(&sql, vec![i64::from(lane.0).into(), sequence.into()]).await?.iter().map(found).collect()
+}
+
 /// Events in the order of their subjects, each subject's in order, behind a subject and a sequence of it.
 pub async fn behind_subject(
     db: &dyn Reads,
     subject: Uuid,
     sequence: i64,
     limit: usize,
-) -> Result<Vec<LogEvent>, ReadError> {
+) -> Result<Vec<Found>, ReadError> {
     let sql = format!(
         "{EVENT} where (subject_id, sequence) > ($1, $2) order by subject_id, sequence limit {limit}"
     );
-    db.query(&sql, vec![subject.into(), sequence.into()]).await?.iter().map(event_from).collect()
+    db.query(&sql, vec![subject.into(), sequence.into()]).await?.iter().map(found).collect()
+}
+
+/// Lane and sequence of those of these events that the log has.
+pub async fn places(db: &dyn Reads, ids: &[EventId]) -> Result<HashMap<EventId, (Lane, i64)>, ReadError> {
+    let mut found = HashMap::new();
+    for ids in ids.chunks(IDS_OF_A_QUERY) {
+        let places: Vec<String> = (1..=ids.len()).map(|n| format!("${n}")).collect();
+        let sql =
+            format!("select event_id, lane, sequence from events where event_id in ({})", places.join(", "));
+        for row in &db.query(&sql, ids.iter().map(|id| id.0.into()).collect()).await? {
+            found.insert(EventId(row.uuid(0)?), (lane(row.int(1)?)?, row.int(2)?));
+        }
+    }
+    Ok(found)
 }
 
 pub async fn by_event_id(db: &dyn Reads, id: EventId) -> Result<Option<LogEvent>, ReadError> {
@@ -213,9 +263,18 @@ impl Verifier {
         })
     }
 
+    /// Goes past an event that cannot be read. What follows it in its stream does not follow from the one before.
+    pub const fn pass(&mut self, sequence: i64) {
+        self.lane.sequence = sequence;
+    }
+
     pub const fn sequence(&self) -> i64 {
         self.lane.sequence
     }
+}
+
+fn lane(number: i64) -> Result<Lane, ReadError> {
+    u16::try_from(number).map(Lane).map_err(|_| ReadError::Invalid("a lane below zero".to_owned()))
 }
 
 fn event_from(row: &Row) -> Result<LogEvent, ReadError> {

@@ -25,6 +25,12 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("migrations/sqlite/0002_event_system.sql"),
         postgres: include_str!("migrations/postgres/0002_event_system.sql"),
     },
+    Migration {
+        number: 3,
+        name: "reconciliation",
+        sqlite: include_str!("migrations/sqlite/0003_reconciliation.sql"),
+        postgres: include_str!("migrations/postgres/0003_reconciliation.sql"),
+    },
 ];
 
 /// What both databases keep of an applied migration.

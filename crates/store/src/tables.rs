@@ -10,28 +10,43 @@ use domain::{
 use uuid::Uuid;
 
 use crate::{
+    batch::{StoredAnswer, SubjectKind},
     error::ReadError,
     queries::{self, ENTRY, MERCHANT, PAYMENT, WITHDRAWAL},
-    rows::{ACCOUNT, account_from},
-    sql::{Reads, Row, Value},
+    rows::{ACCOUNT, account_from, stored_answer_from},
+    sql::{Dialect, Reads, Row, Value},
 };
 
-/// Rows with ids behind `after`, up to `until`, inclusive; without one, all that are left.
+/// Rows with ids behind `after`, up to `until`, inclusive; without them, from the first and to the last.
 #[derive(Clone, Copy, Debug)]
 pub struct Ids {
-    pub after: Uuid,
+    pub after: Option<Uuid>,
     pub until: Option<Uuid>,
     pub limit: usize,
 }
 
 impl Ids {
+    pub const fn one(id: Uuid) -> Self {
+        // Ids are unique, so no other one lies between.
+        let after = match id.as_u128().checked_sub(1) {
+            Some(before) => Some(Uuid::from_u128(before)),
+            None => None,
+        };
+        Self { after, until: Some(id), limit: 1 }
+    }
+
     fn of(self, select: &str) -> (String, Vec<Value>) {
-        let mut params = vec![self.after.into()];
-        let upper = self.until.map_or("", |until| {
-            params.push(until.into());
-            " and id <= $2"
-        });
-        (format!("{select} where id > $1{upper} order by id limit {}", self.limit), params)
+        let mut params = Vec::new();
+        let mut bounds = Vec::new();
+        for (bound, sign) in [(self.after, ">"), (self.until, "<=")] {
+            if let Some(id) = bound {
+                params.push(id.into());
+                bounds.push(format!("id {sign} ${}", params.len()));
+            }
+        }
+        let bounds =
+            if bounds.is_empty() { String::new() } else { format!("where {}", bounds.join(" and ")) };
+        (format!("{select} {bounds} order by id limit {}", self.limit), params)
     }
 }
 
@@ -67,6 +82,33 @@ pub async fn account(db: &dyn Reads, key: &AccountKey) -> Result<Option<Account>
     rows.first().map(|row| Ok(account_from(row)?.1)).transpose()
 }
 
+/// The key of an account as its row has it, readable or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountPlace {
+    pub owner: Uuid,
+    pub kind: i64,
+    pub currency: String,
+}
+
+impl AccountPlace {
+    fn from_row(row: &Row, first: usize) -> Result<Self, ReadError> {
+        let (owner, kind) = (row.uuid(first)?, row.int(first + 1)?);
+        Ok(Self { owner, kind, currency: row.text(first + 2)?.to_owned() })
+    }
+
+    fn params(&self) -> Vec<Value> {
+        vec![self.owner.into(), self.kind.into(), self.currency.as_str().into()]
+    }
+}
+
+/// The key of an entry as its row has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryPlace {
+    pub account: AccountPlace,
+    pub created_at: i64,
+    pub number: i64,
+}
+
 /// An account beside its last entry, as both were at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccountEnd {
@@ -79,9 +121,9 @@ pub struct AccountEnd {
 /// Accounts behind a key, in its order.
 pub async fn accounts(
     db: &dyn Reads,
-    after: Option<&AccountKey>,
+    after: Option<&AccountPlace>,
     limit: usize,
-) -> Result<Vec<AccountEnd>, ReadError> {
+) -> Result<Vec<(AccountPlace, Result<AccountEnd, ReadError>)>, ReadError> {
     let behind = if after.is_some() { "where (owner, kind, currency) > ($1, $2, $3)" } else { "" };
     let last = |column: &str| {
         format!(
@@ -95,28 +137,37 @@ pub async fn accounts(
         last("number"),
         last("balance_after")
     );
-    let rows = db.query(&sql, after.map(account_params).unwrap_or_default()).await?;
+    let rows = db.query(&sql, after.map(AccountPlace::params).unwrap_or_default()).await?;
     let end = |row: &Row| {
         let (key, account) = account_from(row)?;
         Ok(AccountEnd { key, account, last_entry: row.opt_int(6)?.zip(row.opt_int(7)?) })
     };
-    rows.iter().map(end).collect()
+    rows.iter().map(|row| Ok((AccountPlace::from_row(row, 0)?, end(row)))).collect()
 }
 
 /// Entries of all accounts behind one of them, account by account, in the order in which they were booked.
-pub async fn entries(db: &dyn Reads, after: Option<&Entry>, limit: usize) -> Result<Vec<Entry>, ReadError> {
+pub async fn entries(
+    db: &dyn Reads,
+    after: Option<&EntryPlace>,
+    limit: usize,
+) -> Result<Vec<(EntryPlace, Result<Entry, ReadError>)>, ReadError> {
     let mut params = Vec::new();
     let mut behind = "";
     if let Some(entry) = after {
-        params = account_params(&entry.account);
-        params.extend([entry.created_at.as_micros().into(), entry.number.into()]);
+        params = entry.account.params();
+        params.extend([entry.created_at.into(), entry.number.into()]);
         behind = "where (owner, kind, currency, created_at, number) > ($1, $2, $3, $4, $5)";
     }
     let sql = format!("{ENTRY} {behind} order by owner, kind, currency, created_at, number limit {limit}");
-    db.query(&sql, params).await?.iter().map(queries::entry_from).collect()
+    let found = |row: &Row| {
+        let account = AccountPlace::from_row(row, 2)?;
+        let place = EntryPlace { account, created_at: row.int(11)?, number: row.int(5)? };
+        Ok((place, queries::entry_from(row)))
+    };
+    db.query(&sql, params).await?.iter().map(found).collect()
 }
 
-/// The entries of one account at one moment.
+/// The entries of one account at one moment; those that can be read.
 pub async fn entries_at(
     db: &dyn Reads,
     key: &AccountKey,
@@ -127,5 +178,52 @@ pub async fn entries_at(
     );
     let mut params = account_params(key);
     params.push(created_at_micros.into());
-    db.query(&sql, params).await?.iter().map(queries::entry_from).collect()
+    let rows = db.query(&sql, params).await?;
+    Ok(rows.iter().filter_map(|row| queries::entry_from(row).ok()).collect())
+}
+
+/// An idempotency key beside what the log has of its answer.
+#[derive(Clone, Debug)]
+pub struct KeyInLog {
+    pub answer: StoredAnswer,
+    /// Whether the log has, in the key's lane and up to its sequence, what the answer is folded from.
+    pub is_in_log: bool,
+}
+
+/// Where reading the idempotency keys goes on; begin with the default.
+#[derive(Clone, Debug, Default)]
+pub struct KeyCursor(Option<Value>);
+
+/// Idempotency keys by their hashes, in the order in which each database keeps them.
+pub async fn keys(
+    db: &dyn Reads,
+    cursor: &mut KeyCursor,
+    limit: usize,
+) -> Result<Vec<Found<KeyInLog>>, ReadError> {
+    let order = match db.dialect() {
+        Dialect::Sqlite => "no",
+        Dialect::Postgres => "key_hash",
+    };
+    let behind = if cursor.0.is_some() { format!("where {order} > $1") } else { String::new() };
+    // What is folded: all events of the subject up to the sequence; of created payments, those of one command.
+    let sql = format!(
+        "select key_hash, fingerprint, subject_kind, subject_id, lane, sequence, size, created_at, {order}, \
+         case when subject_kind = 3 then (select count(*) from events e where e.lane = k.lane \
+           and e.sequence > k.sequence - k.size and e.sequence <= k.sequence and e.command_id = k.subject_id) \
+         else (select count(*) from (select 1 from events e where e.subject_id = k.subject_id and e.lane = k.lane \
+           and e.sequence <= k.sequence limit 1) one) end, \
+         (select h.sequence from lane_heads h where h.lane = k.lane) \
+         from idempotency_keys k {behind} order by {order} limit {limit}"
+    );
+    let rows = db.query(&sql, cursor.0.iter().cloned().collect()).await?;
+    if let Some(last) = rows.last() {
+        cursor.0 = last.0.get(8).cloned();
+    }
+    let key = |row: &Row| {
+        let answer = stored_answer_from(row)?;
+        let events_needed = if answer.kind == SubjectKind::Payments { answer.size } else { 1 };
+        let is_before_the_end = row.opt_int(10)?.is_some_and(|head| answer.sequence <= head);
+        Ok(KeyInLog { is_in_log: is_before_the_end && row.int(9)? == events_needed, answer })
+    };
+    rows.iter().map(|row| Ok((row.uuid(0)?, key(row)))).collect()
 }

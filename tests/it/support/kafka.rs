@@ -44,6 +44,8 @@ pub struct Record {
     pub offset: i64,
     pub key: String,
     pub headers: BTreeMap<String, String>,
+    /// The names of the headers as they lie there.
+    pub order: Vec<String>,
     pub value: String,
 }
 
@@ -159,6 +161,27 @@ impl Kafka {
         producer.flush(REQUEST).unwrap();
     }
 
+    /// Makes a topic anew with these records, which keeps them for ever.
+    pub fn refill(&self, name: &str, records: &[Record]) {
+        self.refill_with(name, records, "-1");
+    }
+
+    pub fn refill_with(&self, name: &str, records: &[Record], retention_ms: &str) {
+        self.delete_topic(name);
+        self.make_topic(name, LANES, &[("retention.ms", retention_ms)]);
+        let producer: BaseProducer = self.client().create().unwrap();
+        let topic = self.topic(name);
+        for Record { partition, key, headers, order, value, .. } in records {
+            let mut owned = OwnedHeaders::new();
+            for key in order {
+                owned = owned.insert(Header { key, value: Some(&headers[key]) });
+            }
+            let record = BaseRecord::to(&topic).partition(*partition).key(key).headers(owned).payload(value);
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        producer.flush(REQUEST).unwrap();
+    }
+
     /// The offsets that a group has committed, by topic and partition; without those that it has not.
     pub fn committed(&self, group: &str, topics: &[&str]) -> BTreeMap<(String, i32), i64> {
         let consumer: BaseConsumer = self.client().set("group.id", self.group(group)).create().unwrap();
@@ -224,10 +247,15 @@ impl Kafka {
 
     /// Makes the broker forget all records of a topic, as retention does.
     pub fn expire(&self, name: &str) {
+        self.expire_before(name, &(0..LANES).map(|partition| (partition, Offset::End)).collect::<Vec<_>>());
+    }
+
+    /// The same, up to an offset of each partition.
+    pub fn expire_before(&self, name: &str, offsets: &[(i32, Offset)]) {
         let topic = self.topic(name);
         let mut list = TopicPartitionList::new();
-        for partition in 0..LANES {
-            list.add_partition_offset(&topic, partition, Offset::End).unwrap();
+        for (partition, offset) in offsets {
+            list.add_partition_offset(&topic, *partition, *offset).unwrap();
         }
         self.admin(async |client, options| {
             client.delete_records(&list, options).await.unwrap();
@@ -286,6 +314,10 @@ fn record(message: &rdkafka::message::OwnedMessage) -> Record {
         partition: message.partition(),
         offset: message.offset(),
         key: message.key().map(text).unwrap_or_default(),
+        order: message
+            .headers()
+            .map(|headers| headers.iter().map(|h| h.key.to_owned()).collect())
+            .unwrap_or_default(),
         headers: headers.unwrap_or_default(),
         value: message.payload().map(text).unwrap_or_default(),
     }

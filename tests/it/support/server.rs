@@ -17,6 +17,9 @@ use super::{
 
 const LOG_LINES_SHOWN: usize = 60;
 const ADDRESS: &str = "Listening on ";
+const OPERATIONS: &str = "Metrics and probes on ";
+/// Tests run beside each other.
+const ANY_PORT: &str = "127.0.0.1:0";
 
 pub struct Server {
     process: Option<Child>,
@@ -135,6 +138,14 @@ impl Server {
         self.database.alter(self.folder.path(), sql);
     }
 
+    /// What the port of operations answers.
+    pub fn operations(&self) -> Client {
+        let log = self.log();
+        // The last start counts.
+        let base = log.lines().rev().find_map(|line| line.strip_prefix(OPERATIONS)).unwrap();
+        Client::new(base)
+    }
+
     pub fn let_database_connect(&self, allowed: bool) {
         self.database.let_connect(allowed);
     }
@@ -162,7 +173,8 @@ impl Server {
         let log_path = self.folder.path().join(format!("log-{}", uuid::Uuid::new_v4().simple()));
         let log = File::create(&log_path).unwrap();
         let url = self.database.url();
-        let arguments = ["serve", "--listen", "127.0.0.1:0", "--roles", roles, "--database", &url];
+        let arguments =
+            ["serve", "--listen", ANY_PORT, "--operations", ANY_PORT, "--roles", roles, "--database", &url];
         let process = program::command(self.folder.path(), &arguments, &self.variables())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -191,7 +203,7 @@ impl Server {
         let log: File = OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
         let begin = self.log().len();
         let url = self.database.url();
-        let arguments = ["serve", "--listen", "127.0.0.1:0", "--database", &url];
+        let arguments = ["serve", "--listen", ANY_PORT, "--operations", ANY_PORT, "--database", &url];
         let process = program::command(self.folder.path(), &arguments, &self.variables())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -261,7 +273,7 @@ impl Drop for Beside {
     }
 }
 
-fn signal(process_id: u32, name: &str) {
+pub fn signal(process_id: u32, name: &str) {
     let sent = Command::new("sh").args(["-c", &format!("kill -{name} {process_id}")]).status().unwrap();
     assert!(sent.success());
 }

@@ -40,10 +40,13 @@ struct Global {
     /// Listen here [setting: Server:ApiAddress]
     #[arg(long, global = true, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// Serve metrics and probes here, or nowhere when empty [setting: Server:OperationsAddress]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    operations: Option<String>,
     /// Keep the data here [setting: ConnectionStrings:DefaultConnection]
     #[arg(long, global = true, value_name = "URL")]
     database: Option<String>,
-    /// Do only this: some of api, relay, consumers, with commas [setting: Server:Roles]
+    /// Do only this: some of api, relay, consumers, reconcile, with commas [setting: Server:Roles]
     #[arg(long, global = true, value_name = "ROLES")]
     roles: Option<String>,
 }
@@ -68,8 +71,8 @@ enum Command {
         #[command(subcommand)]
         command: dead_letters::DeadLetters,
     },
-    /// Compare the tables with the log, and the log with itself; end with 1 when something is wrong, with 2 when it could
-    /// not be found out
+    /// Compare the tables and the topics with the log, and the log with itself; end with 1 when something is wrong, with
+    /// 2 when it could not be found out
     Reconcile(reconcile::Options),
     /// Run a consumer again over events that it has handled
     Replay(replay::Replay),
@@ -112,8 +115,8 @@ pub fn run() -> ExitCode {
 }
 
 fn obey(global: Global, command: Command) -> anyhow::Result<ExitCode> {
-    let Global { config, listen, database, roles } = global;
-    let layers = settings::layers(&Flags { config, listen, database, roles })?;
+    let Global { config, listen, operations, database, roles } = global;
+    let layers = settings::layers(&Flags { config, listen, operations, database, roles })?;
     match command {
         Command::Serve => block_on(&layers, Output::Stdout, serve::serve),
         Command::Migrate => block_on(&layers, Output::Stderr, migrate::migrate),

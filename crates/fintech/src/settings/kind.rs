@@ -12,7 +12,10 @@ use super::database::Database;
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
     Database,
-    Address,
+    /// An empty text is none.
+    Address {
+        empty: bool,
+    },
     /// Origins (RFC 6454) of web pages.
     Origins,
     Integer {
@@ -109,7 +112,8 @@ impl Kind {
     fn parse_text(self, text: &str) -> Option<Value> {
         match self {
             Self::Database => Database::parse(text).map(Value::Database),
-            Self::Address => text.parse().ok().map(Value::Address),
+            Self::Address { empty: true } if text.is_empty() => Some(Value::Absent),
+            Self::Address { .. } => text.parse().ok().map(Value::Address),
             Self::Origins => origins(text.split(',')),
             Self::Integer { min, max } => text.parse().ok().and_then(|number| integer(number, min, max)),
             Self::Switch => match text.to_ascii_lowercase().as_str() {
@@ -141,7 +145,9 @@ impl Kind {
             Self::Database => "sqlite:PATH, such as sqlite:data/fintech.db, or \
                  postgres://USER:PASSWORD@HOST:PORT/DATABASE"
                 .to_owned(),
-            Self::Address => "an IP address and a port, such as 127.0.0.1:5153 or [::1]:5153".to_owned(),
+            Self::Address { .. } => {
+                "an IP address and a port, such as 127.0.0.1:5153 or [::1]:5153".to_owned()
+            }
             Self::Origins => {
                 "a list of origins, each a scheme, a host and perhaps a port, such as http://localhost:5173"
                     .to_owned()

@@ -17,7 +17,8 @@ use anyhow::bail;
 
 use self::{
     kind::{Raw, SecretKey, Value},
-    table::{API_ADDRESS, BANK_DETAILS_KEY, DATABASE, DEVELOPMENT_KEY, LOG_LEVEL, ROLES},
+    sources::Source,
+    table::{API_ADDRESS, BANK_DETAILS_KEY, DATABASE, DEVELOPMENT_KEY, LOG_LEVEL, OPERATIONS_ADDRESS, ROLES},
 };
 pub use self::{
     layers::{Layers, Resolved},
@@ -31,15 +32,31 @@ pub struct Settings {
     /// Where the data is, without a password.
     pub database_shown: String,
     pub listen: SocketAddr,
+    pub operations: Option<Operations>,
     pub api: api::Settings,
     pub roles: Roles,
     pub consumers: stream::runtime::Settings,
     /// `None`: consumers read the event log itself.
     pub kafka: Option<stream::kafka::Settings>,
     pub relay: stream::relay::Settings,
+    pub reconcile: Reconcile,
     pub logging: Logging,
     /// What the operator should know at the start, a sentence each.
     pub warnings: Vec<String>,
+}
+
+/// Where metrics and probes are served.
+#[derive(Clone, Copy, Debug)]
+pub struct Operations {
+    pub address: SocketAddr,
+    /// Whether somebody asked for this address, so that it must be had.
+    pub is_wanted: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Reconcile {
+    pub interval: Duration,
+    pub load_percent_max: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -65,15 +82,14 @@ pub fn layers(flags: &Flags) -> anyhow::Result<Layers> {
 impl Settings {
     /// Checks what concerns several settings, and gives each part of the program its own.
     pub fn from_layers(layers: &Layers) -> anyhow::Result<Self> {
-        let listen = layers.address(API_ADDRESS);
-        // The development key rests on this, too: who lifts it must ask for a key.
-        if !listen.ip().is_loopback() {
-            bail!(
-                "{API_ADDRESS} is {listen}, but this version has no authentication and serves its own machine \
-                 only; use a loopback address such as 127.0.0.1:{}",
-                listen.port()
-            );
-        }
+        let listen = local(API_ADDRESS, layers.address(API_ADDRESS))?;
+        let operations = match layers.of(OPERATIONS_ADDRESS) {
+            Resolved { value: Value::Absent, .. } => None,
+            Resolved { source, .. } => Some(Operations {
+                address: local(OPERATIONS_ADDRESS, layers.address(OPERATIONS_ADDRESS))?,
+                is_wanted: *source != Source::Default,
+            }),
+        };
         let seconds = |key| Duration::from_secs(layers.integer(key));
         let milliseconds = |key| Duration::from_millis(layers.integer(key));
         let roles = Roles::from_words(layers.words(ROLES));
@@ -92,6 +108,7 @@ impl Settings {
             },
             database_shown: layers.of(DATABASE).shown(),
             listen,
+            operations,
             api: api::Settings {
                 connections_max: layers.size("Server:ConnectionsMax"),
                 request_timeout: seconds("Server:RequestTimeoutSeconds"),
@@ -112,10 +129,28 @@ impl Settings {
                 lease: milliseconds("Relay:LeaseMilliseconds"),
                 batch_events_max: layers.size("Relay:BatchEventsMax"),
             },
+            reconcile: Reconcile {
+                interval: seconds("Reconcile:IntervalSeconds"),
+                load_percent_max: u32::try_from(layers.integer("Reconcile:LoadPercentMax"))
+                    .unwrap_or(u32::MAX),
+            },
             logging: Logging { level: layers.log_level(), format: layers.text("Logging:Format") },
             warnings: layers.warnings(),
         })
     }
+}
+
+/// An address of this machine alone.
+fn local(key: &str, address: SocketAddr) -> anyhow::Result<SocketAddr> {
+    // The development key rests on this, too: who lifts it must ask for a key.
+    if !address.ip().is_loopback() {
+        bail!(
+            "{key} is {address}, but this version has no authentication and serves its own machine only; use a \
+             loopback address such as 127.0.0.1:{}",
+            address.port()
+        );
+    }
+    Ok(address)
 }
 
 /// The values by their kinds. That a key has the kind that is asked for here is a matter of the table.
@@ -284,7 +319,16 @@ mod tests {
             let told = with(&[("Server__ApiAddress", address)]).err().unwrap().to_string();
             assert!(told.contains("no authentication"), "{told}");
         }
+        assert!(with(&[("Server__OperationsAddress", "0.0.0.0:8080")]).is_err());
         assert!(with(&[("Server__ApiAddress", "[::1]:0")]).is_ok());
+    }
+
+    #[test]
+    fn the_port_of_operations_must_be_had_only_where_somebody_asked_for_it() {
+        let of = |address: &str| with(&[("Server__OperationsAddress", address)]).unwrap().operations;
+        assert!(of("").is_none());
+        assert!(of("127.0.0.1:9").unwrap().is_wanted);
+        assert!(!with(&[]).unwrap().operations.unwrap().is_wanted);
     }
 
     #[test]

@@ -50,6 +50,7 @@ pub struct Given {
 pub struct Flags {
     pub config: Option<PathBuf>,
     pub listen: Option<String>,
+    pub operations: Option<String>,
     pub database: Option<String>,
     pub roles: Option<String>,
 }
@@ -64,9 +65,10 @@ impl Flags {
             })
         };
         let listen = flag(super::table::API_ADDRESS, "--listen", &self.listen);
+        let operations = flag(super::table::OPERATIONS_ADDRESS, "--operations", &self.operations);
         let database = flag(super::table::DATABASE, "--database", &self.database);
         let roles = flag(super::table::ROLES, "--roles", &self.roles);
-        listen.into_iter().chain(database).chain(roles).collect()
+        [listen, operations, database, roles].into_iter().flatten().collect()
     }
 }
 

@@ -41,6 +41,7 @@ const HOURS_A_YEAR: u64 = 24 * 366;
 
 pub const DATABASE: &str = "ConnectionStrings:DefaultConnection";
 pub const API_ADDRESS: &str = "Server:ApiAddress";
+pub const OPERATIONS_ADDRESS: &str = "Server:OperationsAddress";
 pub const BANK_DETAILS_KEY: &str = "Security:BankDetailsKey";
 pub const LOG_LEVEL: &str = "Logging:Level";
 pub const ROLES: &str = "Server:Roles";
@@ -53,8 +54,10 @@ pub const DEVELOPMENT_KEY: &str = "ZmludGVjaCBkZXZlbG9wbWVudCBrZXkgLSBpbnNlY3U="
 pub const SETTINGS: &[Setting] = &[
     setting(DATABASE, Kind::Database, Some("sqlite:data/fintech.db"),
         "Where the data is: sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE."),
-    setting(API_ADDRESS, Kind::Address, Some("127.0.0.1:5153"),
+    setting(API_ADDRESS, Kind::Address { empty: false }, Some("127.0.0.1:5153"),
         "Where the public API listens; port 0 takes a free one."),
+    setting(OPERATIONS_ADDRESS, Kind::Address { empty: true }, Some("127.0.0.1:8080"),
+        "Where metrics and probes are served; empty: nowhere. The default may be taken by another program."),
     setting("Server:ConnectionsMax", integer(1, 1_000_000), Some("1024"),
         "Connections that are served at once; more wait to be accepted."),
     setting("Server:RequestTimeoutSeconds", integer(1, 3600), Some("30"),
@@ -94,12 +97,16 @@ pub const SETTINGS: &[Setting] = &[
         "off, error, warn, info, debug or trace; single modules as in info,store=debug."),
     setting("Logging:Format", Kind::Choice(&["auto", "text", "json"]), Some("auto"),
         "auto: text on a terminal, json elsewhere."),
-    setting(ROLES, Kind::Words(&["api", "relay", "consumers"]), Some("api,relay,consumers"),
+    setting(ROLES, Kind::Words(&["api", "relay", "consumers", "reconcile"]), Some("api,relay,consumers,reconcile"),
         "What this process does; several processes may share the work."),
     setting("Relay:LeaseMilliseconds", integer(100, 600_000), Some("5000"),
         "After this long without a sign of life of the relay another process publishes."),
     setting("Relay:BatchEventsMax", integer(1, 20_000), Some("2000"),
         "Events that the relay reads at once; a backlog goes out in Kafka transactions of eight such batches."),
+    setting("Reconcile:IntervalSeconds", integer(1, 366 * 86_400), Some("3600"),
+        "The pause between two runs of the role reconcile, and of fintech reconcile --follow."),
+    setting("Reconcile:LoadPercentMax", integer(1, 100), Some("25"),
+        "The share of one core's time that a run of the role reconcile may take."),
     setting(KAFKA_SERVERS, Kind::Text { chars_max: 4096 }, None,
         "HOST:PORT of Kafka brokers, with commas between them; without it consumers read the event log itself."),
     setting("Kafka:Prefix", Kind::KafkaName { empty: true }, Some(""),

@@ -2,6 +2,7 @@
 
 mod broker;
 pub mod ends;
+pub mod everything;
 pub mod group;
 pub mod lag;
 mod member;
