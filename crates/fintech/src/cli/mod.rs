@@ -1,5 +1,6 @@
 //! The command line: one subcommand a role.
 
+mod bench;
 mod config;
 mod consumers;
 mod dead_letters;
@@ -71,6 +72,9 @@ enum Command {
     /// Compare the tables with the log, and the log with itself; end with 1 when something is wrong, with 2 when it could
     /// not be found out
     Reconcile(reconcile::Options),
+    /// Measure a platform, and check what it acknowledged; end with 1 when the ledger does not agree, with 2 when it could
+    /// not be found out
+    Bench(bench::Bench),
     /// Run a consumer again over events that it has handled
     Replay(replay::Replay),
     /// Care for the topics on Kafka
@@ -101,7 +105,7 @@ pub fn run() -> ExitCode {
     let command = command.unwrap_or(Command::Serve);
     let failure = match command {
         // 1 says that it was found out, and that something is wrong.
-        Command::Reconcile(_) => ExitCode::from(COULD_NOT_BE_FOUND_OUT),
+        Command::Reconcile(_) | Command::Bench(_) => ExitCode::from(COULD_NOT_BE_FOUND_OUT),
         _ => ExitCode::FAILURE,
     };
     obey(global, command).unwrap_or_else(|error| {
@@ -129,6 +133,9 @@ fn obey(global: Global, command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Reconcile(options) => {
             return block_on(&layers, Output::Stderr, |settings| reconcile::run(options, settings));
+        }
+        Command::Bench(options) => {
+            return block_on(&layers, Output::Stderr, |settings| bench::run(options, settings));
         }
         Command::Replay(options) => {
             block_on(&layers, Output::Stderr, |settings| replay::run(options, settings))
