@@ -134,3 +134,99 @@ const fn count(payments: &Payments) -> u64 {
     let Payments { pending, completed, partially_refunded, refunded, failed } = *payments;
     pending + completed + partially_refunded + refunded + failed
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::connection::Verdict;
+
+    fn operation(merchant: usize, action: Action) -> Operation {
+        Operation { merchant, merchant_id: Uuid::nil(), key: Uuid::nil(), action }
+    }
+
+    fn answer(resources: Vec<Resource>) -> Answer {
+        Answer { verdict: Verdict::Ok, status: Some(200), resources, digest: 0, reason: None }
+    }
+
+    fn payment(id: u128, amount_minor: i64, status: &str) -> Resource {
+        Resource { id: Uuid::from_u128(id), amount_minor, status: status.to_owned() }
+    }
+
+    fn enter(books: &mut Books, action: Action, resources: Vec<Resource>) -> Result<(), String> {
+        books.enter(&operation(0, action), &answer(resources))
+    }
+
+    #[test]
+    fn what_was_acknowledged_is_what_must_be_found() {
+        let mut books = Books::open(&[Uuid::nil()]);
+        let id = Uuid::from_u128;
+        let amounts_minor = vec![100, 200, 300, 400];
+        let made = (1..).zip(&amounts_minor).map(|(id, amount)| payment(id, *amount, "Pending")).collect();
+        enter(&mut books, Action::Create { amounts_minor: amounts_minor.clone(), bulk: true }, made).unwrap();
+        for (number, amount) in [(1, 100), (2, 200), (3, 300)] {
+            let answered = vec![payment(number, amount, "Completed")];
+            enter(&mut books, Action::Complete { payment: id(number) }, answered).unwrap();
+        }
+        let refund = |payment, amount_minor| Action::Refund { payment, amount_minor };
+        enter(&mut books, refund(id(1), 100), vec![payment(1, 100, "Refunded")]).unwrap();
+        enter(&mut books, refund(id(2), 50), vec![payment(2, 200, "PartiallyRefunded")]).unwrap();
+        enter(&mut books, Action::Withdraw { amount_minor: 300 }, vec![payment(9, 300, "Pending")]).unwrap();
+        let mut right = Holdings {
+            available_minor: 150,
+            pending_minor: 300,
+            entries_minor: 150,
+            payments: Payments { pending: 1, completed: 1, partially_refunded: 1, refunded: 1, failed: 0 },
+        };
+        assert_eq!(books.compare(0, &right), []);
+        assert_eq!(books.payments(), 4);
+        right.available_minor += 1;
+        right.payments.pending -= 1;
+        let whats: Vec<&str> = books.compare(0, &right).iter().map(|difference| difference.what).collect();
+        assert_eq!(whats, ["available balance", "payments", "pending payments"]);
+    }
+
+    #[test]
+    fn an_answer_that_does_not_fit_is_told_and_not_entered() {
+        let mut books = Books::open(&[Uuid::nil()]);
+        let one = || Action::Create { amounts_minor: vec![100], bulk: false };
+        assert!(enter(&mut books, one(), vec![]).is_err());
+        assert!(enter(&mut books, one(), vec![payment(1, 101, "Pending")]).is_err());
+        let complete = Action::Complete { payment: Uuid::from_u128(1) };
+        assert!(enter(&mut books, complete.clone(), vec![payment(2, 100, "Completed")]).is_err());
+        assert!(enter(&mut books, complete, vec![payment(1, 100, "Pending")]).is_err());
+        let refund = Action::Refund { payment: Uuid::from_u128(1), amount_minor: 100 };
+        assert!(enter(&mut books, refund, vec![payment(1, 100, "PartiallyRefunded")]).is_err());
+        assert_eq!(books.payments(), 0);
+    }
+
+    proptest! {
+        /// Nothing that is off by anything goes unseen.
+        #[test]
+        fn any_other_figure_differs(created in 1_u64..100, off in 1_i64..1_000_000, which in 0_usize..8) {
+            let mut books = Books::open(&[Uuid::nil()]);
+            for number in 1..=created {
+                let made = vec![payment(number.into(), 7, "Pending")];
+                enter(&mut books, Action::Create { amounts_minor: vec![7], bulk: false }, made).unwrap();
+            }
+            let mut found = Holdings {
+                payments: Payments { pending: created, ..Payments::default() },
+                ..Holdings::default()
+            };
+            prop_assert_eq!(books.compare(0, &found), vec![]);
+            let count = off.unsigned_abs();
+            match which {
+                0 => found.available_minor -= off,
+                1 => found.pending_minor += off,
+                2 => found.entries_minor += i128::from(off),
+                3 => found.payments.pending += count,
+                4 => found.payments.completed += count,
+                5 => found.payments.partially_refunded += count,
+                6 => found.payments.refunded += count,
+                _ => found.payments.failed += count,
+            }
+            prop_assert!(!books.compare(0, &found).is_empty());
+        }
+    }
+}

@@ -69,7 +69,7 @@ impl Caller {
         Self { work, random, pending: held, completed: Vec::new(), known, recent: VecDeque::new() }
     }
 
-    pub fn next(&mut self) -> Next {
+    pub fn asks(&mut self) -> Next {
         if self.random.share() < self.work.repeats && !self.recent.is_empty() {
             let (operation, digest) = &self.recent[self.random.index(self.recent.len())];
             return Next { operation: operation.clone(), answered: Some(*digest) };
@@ -167,4 +167,138 @@ fn keep<T>(held: &mut Vec<T>, one: T, random: &mut Random) {
 
 fn take(held: &mut Vec<Held>, random: &mut Random) -> Option<Held> {
     (!held.is_empty()).then(|| held.swap_remove(random.index(held.len())))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        books::Books,
+        connection::{Holdings, Resource},
+        spread::Spread,
+    };
+
+    fn caller(mix: &str, repeats: f64, seed: u64) -> Caller {
+        let merchants: Arc<[Uuid]> = (1..=5).map(Uuid::from_u128).collect();
+        let draw = Draw::new(Spread::Uniform, merchants.len());
+        let asks = Asks::Mix(mix.parse().unwrap());
+        let work = Work { asks, draw, merchants, bulk: None, repeats };
+        Caller::new(work, Random::new(seed, 0), Vec::new())
+    }
+
+    /// A platform that refuses what is not covered, a merchant at a time.
+    #[derive(Default)]
+    struct Platform {
+        made: u128,
+        available_minor: [i64; 5],
+        payments: std::collections::HashMap<Uuid, Resource>,
+    }
+
+    impl Platform {
+        fn answer(&mut self, operation: &Operation) -> Answer {
+            let available = &mut self.available_minor[operation.merchant];
+            let resource = match &operation.action {
+                Action::Create { amounts_minor, .. } => {
+                    self.made += 1;
+                    let id = Uuid::from_u128(1000 + self.made);
+                    let made = Resource { id, amount_minor: amounts_minor[0], status: "Pending".to_owned() };
+                    self.payments.insert(id, made.clone());
+                    made
+                }
+                Action::Complete { payment } => {
+                    let payment = self.payments.get_mut(payment).unwrap();
+                    assert_eq!(payment.status, "Pending");
+                    "Completed".clone_into(&mut payment.status);
+                    *available += payment.amount_minor;
+                    payment.clone()
+                }
+                Action::Refund { payment, amount_minor } => {
+                    let payment = self.payments.get_mut(payment).unwrap();
+                    assert_eq!(payment.status, "Completed");
+                    assert!(*amount_minor <= payment.amount_minor);
+                    *available -= amount_minor;
+                    let is_whole = *amount_minor == payment.amount_minor;
+                    (if is_whole { "Refunded" } else { "PartiallyRefunded" }).clone_into(&mut payment.status);
+                    payment.clone()
+                }
+                Action::Withdraw { amount_minor } => {
+                    *available -= amount_minor;
+                    Resource { id: Uuid::nil(), amount_minor: *amount_minor, status: "Pending".to_owned() }
+                }
+                other => panic!("{other:?}"),
+            };
+            assert!(*available >= 0, "it is spent what was not earned");
+            Answer {
+                verdict: Verdict::Ok,
+                status: Some(200),
+                resources: vec![resource],
+                digest: operation.key.as_u64_pair().0,
+                reason: None,
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        /// And the books of what it did are the platform's.
+        #[test]
+        fn a_caller_asks_for_nothing_that_must_be_refused(seed: u64) {
+            let mut caller = caller("create=40,complete=30,refund=15,withdraw=15", 0.1, seed);
+            let mut platform = Platform::default();
+            let mut books = Books::open(&caller.work.merchants);
+            for _ in 0..2000 {
+                let Next { operation, answered: None } = caller.asks() else { continue };
+                let answer = platform.answer(&operation);
+                caller.answered(&operation, &answer);
+                books.enter(&operation, &answer).unwrap();
+            }
+            prop_assert_eq!(u128::from(books.payments()), platform.made);
+            for (index, available_minor) in platform.available_minor.into_iter().enumerate() {
+                let found = Holdings { available_minor, entries_minor: available_minor.into(), ..Holdings::default() };
+                let differing = books.compare(index, &found);
+                prop_assert!(!differing.iter().any(|one| one.what.contains("available")), "{differing:?}");
+            }
+        }
+
+        #[test]
+        fn the_same_seed_asks_for_the_same(seed: u64) {
+            let (mut one, mut other) = (caller("create=1,complete=1", 0.2, seed), caller("create=1,complete=1", 0.2, seed));
+            let (mut platform, mut beside) = (Platform::default(), Platform::default());
+            for _ in 0..100 {
+                let (next, same) = (one.asks(), other.asks());
+                prop_assert_eq!(&next.operation, &same.operation);
+                prop_assert_eq!(next.answered, same.answered);
+                if next.answered.is_none() {
+                    one.answered(&next.operation, &platform.answer(&next.operation));
+                    other.answered(&same.operation, &beside.answer(&same.operation));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_repeat_has_the_key_and_the_answer_of_the_first_time() {
+        let mut caller = caller("create=1", 0.5, 7);
+        let mut platform = Platform::default();
+        let mut digests = std::collections::HashMap::new();
+        let mut repeats = 0;
+        for _ in 0..200 {
+            let Next { operation, answered } = caller.asks();
+            match answered {
+                None => {
+                    let answer = platform.answer(&operation);
+                    caller.answered(&operation, &answer);
+                    digests.insert(operation.key, answer.digest);
+                }
+                Some(digest) => {
+                    repeats += 1;
+                    assert_eq!(digests.get(&operation.key), Some(&digest));
+                }
+            }
+        }
+        assert!((60..140).contains(&repeats), "{repeats} of 200");
+    }
 }

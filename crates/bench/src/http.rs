@@ -2,6 +2,7 @@
 //! answer, so that nothing is handed from task to task. One that breaks is opened anew at the next address.
 
 use std::{
+    error::Error as _,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     pin::{Pin, pin},
     sync::Arc,
@@ -148,10 +149,14 @@ impl Open {
         };
         match result {
             Ok(answer) => Ok((answer, is_open)),
-            Err(error) if error.is_canceled() => Err(Failure::Unsent(error.to_string())),
-            Err(error) => Err(Failure::Unknown(error.to_string())),
+            Err(error) if error.is_canceled() => Err(Failure::Unsent(told(&error))),
+            Err(error) => Err(Failure::Unknown(told(&error))),
         }
     }
+}
+
+fn told(error: &hyper::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
 impl Connection for HttpConnection {

@@ -3,12 +3,13 @@
 //!
 //! A request goes [`pace`] (when) → [`caller`] (what) → [`connection`] (how) → [`tally`] (how it ended: latencies in
 //! [`recorder`], changes in [`books`] and [`journal`]). [`load`] runs it all, [`check`] compares at the end, and
-//! [`report`] is what is shown.
+//! [`report`] is what is shown. [`compare`] puts the same load on the program and on others, side by side.
 
 pub mod address;
 pub mod books;
 pub mod caller;
 pub mod check;
+pub mod compare;
 pub mod connection;
 pub mod http;
 pub mod in_process;

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::{
     caller::{Asks, Caller, Held, Work, amounts},
     check::{self, Ledger},
-    connection::{Answer, Connection, Verdict},
+    connection::{Answer, Connection, Resource, Verdict},
     journal::Journal,
     machine::{Group, Machine},
     mix::Kind,
@@ -31,10 +31,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// Requests at once while merchants and first payments are made.
 const SETUP_CONNECTIONS_MAX: usize = 32;
 const PRELOAD_PAYMENTS_A_REQUEST: usize = 500;
-/// Merchants and first payments are asked for again for so long.
-const SETUP_PATIENCE: Duration = Duration::from_secs(30);
-/// With [`Options::persist`], a request is sent again for so long.
-const PERSIST_FOR_MAX: Duration = Duration::from_mins(10);
+const PRELOAD_HELD_MAX: usize = 200_000;
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
@@ -55,6 +52,9 @@ pub struct Options {
     pub seed: u64,
     /// Sends what was not answered again, with the same key, until it is.
     pub persist: bool,
+    /// How long a platform that does not answer is waited for: before the load, in it with [`Options::persist`], and behind
+    /// it.
+    pub patience: Duration,
     pub journal: Option<PathBuf>,
 }
 
@@ -80,7 +80,7 @@ pub enum LoadError {
 }
 
 /// Somebody who watches.
-pub trait Listener {
+pub trait Listener: Send {
     /// What is done now.
     fn stage(&mut self, what: &str);
     fn progress(&mut self, progress: &Progress);
@@ -139,19 +139,19 @@ pub async fn run<C: Connection>(
         let mine = held.split_off(held.len() - share);
         let random = Random::new(options.seed, number as u64);
         let caller = Caller::new(work.clone(), random, mine);
-        workers.push(work_on(connect(number), caller, pace.clone(), tally.clone(), options.persist));
+        let persist_for = options.persist.then_some(options.patience);
+        workers.push(work_on(connect(number), caller, pace.clone(), tally.clone(), persist_for));
     }
     let seconds = watch_over(place, workers, &pace, &tally, &mut groups, listener).await?;
     let usages = groups.iter_mut().map(Group::usage).collect();
 
     listener.stage("checking the totals");
-    let patience = if options.persist { PERSIST_FOR_MAX } else { SETUP_PATIENCE };
-    let unsettled = check::settle(connect(0), &tally, patience).await;
+    let unsettled = check::settle(connect(0), &tally, options.patience).await;
     let ledger = if merchants.is_empty() {
         None
     } else {
         let connections = (0..options.connections.min(SETUP_CONNECTIONS_MAX)).map(&connect);
-        Some(check::compare(connections.collect(), &tally, unsettled, patience).await)
+        Some(check::compare(connections.collect(), &tally, unsettled, options.patience).await)
     };
     Ok(report(options, &tally, &pace, seconds, usages, ledger))
 }
@@ -253,14 +253,13 @@ async fn work_on<C: Connection>(
     mut caller: Caller,
     pace: Arc<Pace>,
     tally: Arc<Tally>,
-    persist: bool,
+    persist_for: Option<Duration>,
 ) {
     while let Some(turn) = pace.next().await {
-        let next = caller.next();
-        let (answer, retries) = if persist {
-            persistently(&mut connection, &next.operation, PERSIST_FOR_MAX).await
-        } else {
-            (connection.send(&next.operation).await, 0)
+        let next = caller.asks();
+        let (answer, retries) = match persist_for {
+            Some(patience) => persistently(&mut connection, &next.operation, patience).await,
+            None => (connection.send(&next.operation).await, 0),
         };
         let latency = turn.intended.elapsed();
         if next.answered.is_none() {
@@ -322,14 +321,15 @@ async fn make_merchants<C: Connection>(
         key: Uuid::new_v4(),
         action: Action::CreateMerchant { email: format!("bench-{run}-{number}@example.com") },
     });
-    let answers = all(connect, options.connections, operations.collect(), tally).await?;
-    let mut merchants = vec![Uuid::nil(); options.merchants];
-    for (operation, answer) in answers {
-        let id = answer.resources.first().map(|merchant| merchant.id);
-        merchants[operation.merchant] =
-            id.ok_or_else(|| LoadError::Setup("a new merchant has no id".to_owned()))?;
+    let made = all(connect, options, operations.collect(), tally, |operation, answer| {
+        answer.resources.into_iter().map(|merchant| (operation.merchant, merchant.id)).collect()
+    });
+    let mut made = made.await?;
+    made.sort_unstable();
+    if made.len() != options.merchants {
+        return Err(LoadError::Setup("a merchant is missing".to_owned()));
     }
-    Ok(merchants)
+    Ok(made.into_iter().map(|(_, id)| id).collect())
 }
 
 async fn preload<C: Connection>(
@@ -352,48 +352,50 @@ async fn preload<C: Connection>(
         });
         left -= count;
     }
-    let answers = all(connect, options.connections, operations, tally).await?;
-    let held = answers.into_iter().flat_map(|(operation, answer)| {
-        let held = move |one: crate::connection::Resource| Held {
+    // Of many payments some are kept in mind, from every request as many.
+    let kept_max = PRELOAD_HELD_MAX.div_ceil(operations.len().max(1));
+    all(connect, options, operations, tally, move |operation, answer| {
+        let held = |one: Resource| Held {
             merchant: operation.merchant,
             payment: one.id,
             amount_minor: one.amount_minor,
         };
-        answer.resources.into_iter().map(held).collect::<Vec<_>>()
-    });
-    Ok(held.collect())
+        answer.resources.into_iter().take(kept_max).map(held).collect()
+    })
+    .await
 }
 
-/// Has all operations carried out, and enters them.
-async fn all<C: Connection>(
+/// Has all operations carried out, enters them, and gives what is to be kept of the answers.
+async fn all<C: Connection, T: Send + 'static>(
     connect: &impl Fn(usize) -> C,
-    connections: usize,
+    options: &Options,
     mut operations: Vec<Operation>,
     tally: &Arc<Tally>,
-) -> Result<Vec<(Operation, Answer)>, LoadError> {
-    let connections = connections.clamp(1, SETUP_CONNECTIONS_MAX);
+    kept: impl Fn(&Operation, Answer) -> Vec<T> + Copy + Send + 'static,
+) -> Result<Vec<T>, LoadError> {
+    let (connections, patience) = (options.connections.clamp(1, SETUP_CONNECTIONS_MAX), options.patience);
     let mut running = JoinSet::new();
     for number in 0..connections {
         let share = operations.split_off(operations.len() - operations.len() / (connections - number));
         let (mut connection, tally) = (connect(number), tally.clone());
         running.spawn(async move {
-            let mut answers = Vec::with_capacity(share.len());
+            let mut all_kept = Vec::new();
             for operation in share {
-                let (answer, _) = persistently(&mut connection, &operation, SETUP_PATIENCE).await;
+                let (answer, _) = persistently(&mut connection, &operation, patience).await;
                 if answer.verdict != Verdict::Ok {
                     return Err(LoadError::Setup(answer.reason.unwrap_or_default()));
                 }
                 tally.lock().answered(&operation, &answer);
-                answers.push((operation, answer));
+                all_kept.extend(kept(&operation, answer));
             }
-            Ok(answers)
+            Ok(all_kept)
         });
     }
-    let mut answers = Vec::new();
+    let mut all_kept = Vec::new();
     while let Some(ended) = running.join_next().await {
-        answers.extend(ended.map_err(|_| LoadError::Panic)??);
+        all_kept.extend(ended.map_err(|_| LoadError::Panic)??);
     }
-    Ok(answers)
+    Ok(all_kept)
 }
 
 fn report(

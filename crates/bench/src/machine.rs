@@ -99,7 +99,7 @@ impl Group {
             self.ids = ids.into_iter().collect();
         }
         let now_kib = match self.ids.as_slice() {
-            [one] => status(*one).and_then(|status| kib(&status, "VmHWM:")).unwrap_or(0),
+            [one] => peak_kib(*one).unwrap_or(0),
             many => many.iter().filter_map(|id| proportional_kib(*id)).sum(),
         };
         self.memory_peak_kib = self.memory_peak_kib.max(now_kib);
@@ -188,8 +188,14 @@ fn cpu_ticks(id: u32) -> Option<f64> {
     Some(user + system)
 }
 
-fn status(id: u32) -> Option<String> {
-    fs::read_to_string(format!("/proc/{id}/status")).ok()
+/// The most that was resident of a process so far.
+#[allow(clippy::cast_precision_loss)] // Kibibytes of memory.
+pub fn memory_peak_mib(id: u32) -> Option<f64> {
+    peak_kib(id).map(|kib| kib as f64 / 1024.0)
+}
+
+fn peak_kib(id: u32) -> Option<u64> {
+    kib(&fs::read_to_string(format!("/proc/{id}/status")).ok()?, "VmHWM:")
 }
 
 /// Memory that processes share is shared out among them.

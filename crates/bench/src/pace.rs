@@ -31,7 +31,7 @@ impl Arrivals {
     pub fn at_rate(per_second: f64) -> Option<Self> {
         let milli = (per_second * 1000.0).round();
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // The bounds are looked at.
-        (milli >= 1.0 && milli <= 1e12).then_some(Self { rate_milli: milli as u64 })
+        (1.0..=1e12).contains(&milli).then_some(Self { rate_milli: milli as u64 })
     }
 
     /// How long after the beginning the request of this number begins.

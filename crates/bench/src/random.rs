@@ -22,7 +22,7 @@ impl Random {
 
     /// In `0..1`.
     pub fn share(&mut self) -> f64 {
-        const DOUBLES: f64 = (1_u64 << 53) as f64;
+        const DOUBLES: f64 = 9_007_199_254_740_992.0;
         #[allow(clippy::cast_precision_loss)] // 53 bits are exact.
         let numerator = (self.next() >> 11) as f64;
         numerator / DOUBLES

@@ -144,15 +144,12 @@ fn without_ids(reason: &str) -> String {
         if short.len() >= REASON_CHARS_MAX {
             break;
         }
-        match rest.get(..ID_CHARS).filter(|text| uuid::Uuid::try_parse(text).is_ok()) {
-            Some(_) => {
-                short.push('…');
-                rest = &rest[ID_CHARS..];
-            }
-            None => {
-                short.push(next);
-                rest = &rest[next.len_utf8()..];
-            }
+        if rest.get(..ID_CHARS).is_some_and(|text| uuid::Uuid::try_parse(text).is_ok()) {
+            short.push('…');
+            rest = &rest[ID_CHARS..];
+        } else {
+            short.push(next);
+            rest = &rest[next.len_utf8()..];
         }
     }
     short

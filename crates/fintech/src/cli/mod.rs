@@ -74,7 +74,7 @@ enum Command {
     Reconcile(reconcile::Options),
     /// Measure a platform, and check what it acknowledged; end with 1 when the ledger does not agree, with 2 when it could
     /// not be found out
-    Bench(bench::Bench),
+    Bench(Box<bench::Bench>),
     /// Run a consumer again over events that it has handled
     Replay(replay::Replay),
     /// Care for the topics on Kafka
@@ -135,7 +135,7 @@ fn obey(global: Global, command: Command) -> anyhow::Result<ExitCode> {
             return block_on(&layers, Output::Stderr, |settings| reconcile::run(options, settings));
         }
         Command::Bench(options) => {
-            return block_on(&layers, Output::Stderr, |settings| bench::run(options, settings));
+            return block_on(&layers, Output::Stderr, |settings| bench::run(*options, settings));
         }
         Command::Replay(options) => {
             block_on(&layers, Output::Stderr, |settings| replay::run(options, settings))

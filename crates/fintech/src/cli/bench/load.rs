@@ -1,4 +1,4 @@
-//! `fintech bench`: a load with a verdict, and comparisons.
+//! `fintech bench run`: puts load on a platform and checks what it has acknowledged.
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
@@ -15,35 +15,25 @@ use bench::{
     report::Report,
     spread::Spread,
 };
-use clap::{Args, Subcommand};
+use clap::Args;
 use domain::command::BULK_PAYMENTS_MAX;
 use indicatif::ProgressBar;
 
-use super::{COULD_NOT_BE_FOUND_OUT, output, progress};
+use super::{
+    super::{COULD_NOT_BE_FOUND_OUT, output, progress},
+    number, size,
+};
 use crate::{database, settings::Settings};
 
 /// Seconds of load when nothing is said.
 const DURATION_DEFAULT: u64 = 10;
+const PATIENCE_DEFAULT: u64 = 30;
+const PATIENCE_TO_PERSIST_DEFAULT: u64 = 600;
 /// Payments to read when the mix makes none.
 const PRELOAD_DEFAULT: usize = 10_000;
 
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct Bench {
-    #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    load: Load,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Put load on a platform and check the totals (what `fintech bench` alone does)
-    Run(Load),
-}
-
-#[derive(Debug, Args)]
-struct Load {
+pub struct Load {
     /// Where to send requests; several times to spread the connections, and a connection that breaks goes to the next
     /// address. Without it, where the settings let the API listen
     #[arg(long, value_name = "URL", conflicts_with = "in_process")]
@@ -93,6 +83,10 @@ struct Load {
     /// Send what is not answered again, with the same key, until it is
     #[arg(long)]
     persist: bool,
+    /// Seconds that a platform which does not answer is waited for, before the load and behind it, and with --persist in
+    /// it [default: 30, with --persist 600]
+    #[arg(long, value_name = "SECONDS", value_parser = number(1, 86_400))]
+    patience: Option<u64>,
     /// Seconds after which a request counts as not answered
     #[arg(long, default_value_t = 35, value_name = "SECONDS", value_parser = number(1, 3600))]
     timeout: u64,
@@ -110,15 +104,7 @@ struct Load {
     json: bool,
 }
 
-pub async fn run(bench: Bench, settings: Settings) -> anyhow::Result<ExitCode> {
-    let Bench { command, load } = bench;
-    match command {
-        Some(Command::Run(load)) => run_load(load, settings).await,
-        None => run_load(load, settings).await,
-    }
-}
-
-async fn run_load(load: Load, settings: Settings) -> anyhow::Result<ExitCode> {
+pub async fn run(load: Load, settings: Settings) -> anyhow::Result<ExitCode> {
     let options = load.options();
     let mut bar = Bar(progress::spinner());
     let report = if load.in_process {
@@ -184,6 +170,7 @@ impl Load {
             None => End::After(Duration::from_secs(self.duration.unwrap_or(DURATION_DEFAULT))),
         };
         let preload_default = if self.mix.asks_for(Kind::Create) { 0 } else { PRELOAD_DEFAULT };
+        let patience_default = if self.persist { PATIENCE_TO_PERSIST_DEFAULT } else { PATIENCE_DEFAULT };
         Options {
             connections: size(self.connections),
             arrivals: self.rate,
@@ -196,6 +183,7 @@ impl Load {
             preload: self.preload.map_or(preload_default, size),
             seed: self.seed,
             persist: self.persist,
+            patience: Duration::from_secs(self.patience.unwrap_or(patience_default)),
             journal: self.journal.clone(),
         }
     }
@@ -214,14 +202,6 @@ impl Listener for Bar {
         let seconds = elapsed.as_secs();
         self.0.set_message(format!("{seconds} s, {ok} answered, {not_ok} not, {ok_per_second:.0}/s"));
     }
-}
-
-fn number(min: u64, max: u64) -> clap::builder::RangedU64ValueParser<u64> {
-    clap::value_parser!(u64).range(min..=max)
-}
-
-fn size(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn arrivals(text: &str) -> Result<Arrivals, String> {
