@@ -117,17 +117,10 @@ fn a_balance_that_somebody_altered_does_not_agree(server: &mut Server) {
     assert_eq!(report["ledger"]["verdict"], "differs");
     let differences = report["ledger"]["differences"].as_array().unwrap();
     assert!(differences.iter().any(|one| one["what"] == "available balance"), "{report}");
-    let table = server.run(&[
-        "bench",
-        "--url",
-        &url,
-        "--merchants",
-        "3",
-        "--requests",
-        "30",
-        "--mix",
-        "create=1,complete=1",
-    ]);
+    let arguments = ["--url", &url, "--merchants", "3", "--requests", "50", "--connections", "2"];
+    let arguments: Vec<&str> =
+        ["bench", "--mix", "create=1,complete=1"].into_iter().chain(arguments).collect();
+    let table = server.run(&arguments);
     assert_eq!(table.code, Some(1));
     assert!(table.stdout.contains("THE LEDGER DOES NOT AGREE"), "{}", table.stdout);
 }
@@ -211,7 +204,7 @@ fn flags_that_make_no_sense_are_named() {
         (&["--rate", "0"], "say a number of requests a second above 0"),
         (&["--rate", "fast"], "say a number of requests a second above 0"),
         (&["--hot", "1.5"], "say a share between 0 and 1"),
-        (&["--zipf", "-1"], "say an exponent between 0 and 10"),
+        (&["--zipf=-1"], "say an exponent between 0 and 10"),
         (&["--repeats", "x"], "say a share between 0 and 1"),
         (&["--connections", "0"], "0 is not in 1..="),
         (&["--bulk", "1001"], "1001 is not in 1..=1000"),
