@@ -16,7 +16,7 @@ use std::{
 use domain::state::Outcome;
 use futures_util::StreamExt as _;
 use hdrhistogram::Histogram;
-use store::{Store, log};
+use store::{Store, log, request::Answer};
 use stream::{kafka, relay, runtime};
 use tokio::{sync::watch, task::JoinSet, time::sleep_until};
 use uuid::Uuid;
@@ -112,10 +112,15 @@ async fn pay(store: &Store, seconds: u64, warmup_seconds: u64) -> Result<Committ
         sent.spawn(async move {
             let answer = store.submit(request).await;
             let at = Instant::now();
-            if let (Ok(answer), true) = (answer, counts)
-                && let Outcome::Payments(payments) = answer.outcome
-            {
-                lock(&committed).extend(payments.first().map(|payment| (payment.id.0, at)));
+            let id = match answer {
+                Ok(Answer { outcome: Outcome::Payment(payment), .. }) => Some(payment.id.0),
+                Ok(Answer { outcome: Outcome::Payments(payments), .. }) => {
+                    payments.first().map(|one| one.id.0)
+                }
+                Ok(_) | Err(_) => None,
+            };
+            if counts {
+                lock(&committed).extend(id.map(|id| (id, at)));
             }
         });
         while sent.try_join_next().is_some() {}
@@ -127,6 +132,9 @@ async fn pay(store: &Store, seconds: u64, warmup_seconds: u64) -> Result<Committ
 /// Finds for each payment when its effect was stored.
 async fn match_up(store: &Store, committed: &Committed, seen: &Seen) -> Result<Figure, CompareError> {
     let committed = std::mem::take(&mut *lock(committed));
+    if committed.is_empty() {
+        return Err(CompareError::Broken("no payment was made at the fixed rate"));
+    }
     let mut latency = Histogram::<u64>::new(3).map_err(|_| CompareError::Broken("no histogram"))?;
     let deadline = Instant::now() + SETTLE;
     for (payment, at) in committed {

@@ -60,13 +60,12 @@ impl Display for Sample {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Spec { name, baseline, unit, .. } = self.spec;
         write!(f, "{name}: {} {unit}", number(self.candidate.value))?;
-        if let Some(Figure { p50_ms, p99_ms, memory_mib, .. }) = Some(self.candidate) {
-            if let Some((p50, p99)) = p50_ms.zip(p99_ms) {
-                write!(f, ", p50 {p50:.1} ms, p99 {p99:.1} ms")?;
-            }
-            if let Some(mib) = memory_mib {
-                write!(f, ", {mib:.0} MiB")?;
-            }
+        let Figure { p50_ms, p99_ms, memory_mib, .. } = self.candidate;
+        if let Some((p50, p99)) = p50_ms.zip(p99_ms) {
+            write!(f, ", p50 {p50:.1} ms, p99 {p99:.1} ms")?;
+        }
+        if let Some(mib) = memory_mib {
+            write!(f, ", {mib:.0} MiB")?;
         }
         self.baseline.map_or(Ok(()), |theirs| {
             write!(
@@ -213,9 +212,9 @@ impl Display for Target {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing => Ok(()),
-            Self::RatioMin(min) => write!(f, "≥ {min}x"),
-            Self::RatioMax(max) => write!(f, "≤ {max}x"),
-            Self::RatioMinP99(min, p99) => write!(f, "≥ {min}x, p99 ≤ {p99} ms"),
+            Self::RatioMin(min) => write!(f, "≥ {min:.2}x"),
+            Self::RatioMax(max) => write!(f, "≤ {max:.2}x"),
+            Self::RatioMinP99(min, p99) => write!(f, "≥ {min:.2}x, p99 ≤ {p99} ms"),
             Self::P50P99(p50, p99) => write!(f, "≤ {p50} / {p99} ms"),
             Self::ValueMax(max) => write!(f, "≤ {max}"),
         }

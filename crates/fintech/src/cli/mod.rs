@@ -98,6 +98,9 @@ enum ConfigCommand {
 /// A consumer's transaction on SQLite may keep one busy; requests are answered by the others.
 const WORKER_THREADS_MIN: usize = 2;
 
+/// Of `fintech bench`, whatever the settings say.
+const BENCH_LOG_LEVEL: &str = "warn";
+
 const COULD_NOT_BE_FOUND_OUT: u8 = 2;
 
 pub fn run() -> ExitCode {
@@ -135,7 +138,10 @@ fn obey(global: Global, command: Command) -> anyhow::Result<ExitCode> {
             return block_on(&layers, Output::Stderr, |settings| reconcile::run(options, settings));
         }
         Command::Bench(options) => {
-            return block_on(&layers, Output::Stderr, |settings| bench::run(*options, settings));
+            let mut settings = Settings::from_layers(&layers)?;
+            // What is said goes between the lines of its progress.
+            BENCH_LOG_LEVEL.clone_into(&mut settings.logging.level);
+            return block_on_with(settings, Output::Stderr, |settings| bench::run(*options, settings));
         }
         Command::Replay(options) => {
             block_on(&layers, Output::Stderr, |settings| replay::run(options, settings))
@@ -162,7 +168,17 @@ fn block_on<F, T>(layers: &Layers, logs: Output, role: impl FnOnce(Settings) -> 
 where
     F: Future<Output = anyhow::Result<T>>,
 {
-    let settings = Settings::from_layers(layers)?;
+    block_on_with(Settings::from_layers(layers)?, logs, role)
+}
+
+fn block_on_with<F, T>(
+    settings: Settings,
+    logs: Output,
+    role: impl FnOnce(Settings) -> F,
+) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
     logging::start(&settings.logging, logs);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
