@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     error::SubmitError,
+    fault::{self, Fault},
     request::{Answer, Claim, Request},
     sealing::Sealer,
 };
@@ -166,7 +167,7 @@ pub struct Loaded {
 }
 
 /// What the back end must write, one statement a table. Several changes of one row are one change.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Writes {
     pub heads: Vec<LaneHead>,
     pub events: Vec<LogEvent>,
@@ -260,12 +261,17 @@ impl<'a> Batch<'a> {
     /// Decides one command. The outer error is a broken invariant and ends the batch; the inner one is
     /// the caller's, and leaves no trace.
     pub fn decide(&mut self, request: &Request) -> Result<Result<Reply, SubmitError>, FoldError> {
-        if let Some(reply) = request.claim.and_then(|claim| self.known(claim)) {
+        if let Some(reply) = request.claim.and_then(|claim| self.known(claim))
+            && !fault::is_on(Fault::ForgetIdempotencyKey)
+        {
             return Ok(reply);
         }
         let command = &request.command;
         let lane = lane_of(command.merchant_id, self.lanes);
-        let clock = self.heads.get(&lane).map_or(self.now, |head| head.clock.max(self.now));
+        let clock = match self.heads.get(&lane) {
+            Some(head) if !fault::is_on(Fault::LetClockRunBack) => head.clock.max(self.now),
+            _ => self.now,
+        };
         let decision = match decide(&self.state, command, lane, clock) {
             Ok(decision) => decision,
             Err(refusal) => return Ok(Err(SubmitError::Refused(refusal))),

@@ -7,6 +7,7 @@
 
 pub mod batch;
 pub mod error;
+pub mod fault;
 pub mod log;
 mod migrate;
 mod postgres;
@@ -14,11 +15,12 @@ pub mod queries;
 pub mod request;
 mod rows;
 mod sealing;
-mod session;
+pub mod session;
 pub mod sql;
 mod sqlite;
 mod store;
 pub mod tables;
 mod writer;
 
-pub use store::{Clock, Commits, Location, Settings, Store, migrate, open_reads};
+pub use sqlite::memory;
+pub use store::{Clock, Commits, Location, Parts, Run, Settings, Store, migrate, open_reads};

@@ -4,6 +4,8 @@ use domain::{command::Command, state::Outcome};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::fault::{self, Fault};
+
 /// A command, and the claim that makes repeating it safe.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -35,6 +37,7 @@ impl Claim {
     /// `caller` and `merchant` are the scope: the same key of another caller or merchant is another
     /// key. `merchant` is empty for a request that concerns no merchant yet.
     pub fn new(caller: &str, merchant: &str, key: &str, request: &[&[u8]]) -> Self {
+        let merchant = if fault::is_on(Fault::ForgetIdempotencyScope) { "" } else { merchant };
         let scope = [caller.as_bytes(), merchant.as_bytes(), key.as_bytes()];
         Self { key_hash: hash(&scope), fingerprint: hash(request) }
     }

@@ -125,8 +125,17 @@ impl Row {
     }
 }
 
+/// Where one text does not do for both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
 /// Somewhere to ask. Reads see committed data only and never wait for a writer.
 pub trait Reads: Send + Sync {
+    fn dialect(&self) -> Dialect;
+
     fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, ReadError>>;
 }
 
@@ -143,4 +152,9 @@ pub trait Transaction: Send {
     fn execute<'a>(&'a mut self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, ReadError>>;
 
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), ReadError>>;
+}
+
+/// Makes transactions for consumers.
+pub trait Effects: Send + Sync {
+    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, ReadError>>;
 }

@@ -12,6 +12,7 @@ use domain::{
     lane::{LANE_OF_CLAIMS, Lane, lane_of},
     time::Timestamp,
 };
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
@@ -21,7 +22,8 @@ use crate::{
     postgres::{PostgresConnect, PostgresEffects, PostgresReads, hints},
     request::{Answer, Request},
     sealing::Sealer,
-    sql::{Reads, Transaction},
+    session::Connect,
+    sql::{Dialect, Effects, Reads, Transaction},
     sqlite::{self, Gate, SqliteConnect, SqliteEffects, SqliteReads},
     writer::{Job, Rules, Writer},
 };
@@ -75,16 +77,23 @@ struct Inner {
     queues: Mutex<Vec<mpsc::Sender<Job>>>,
     writers: Mutex<Vec<Running>>,
     reads: Box<dyn Reads>,
-    effects: Effects,
+    effects: Box<dyn Effects>,
     commits: watch::Sender<Commits>,
-    hints: Option<tokio::task::JoinHandle<()>>,
+    hints: Mutex<Option<tokio::task::JoinHandle<()>>>,
     idempotency_retention: Duration,
 }
 
-enum Effects {
-    Sqlite(SqliteEffects),
-    Postgres(PostgresEffects),
+/// A database in the parts that a store is made of.
+pub struct Parts<C> {
+    pub lanes: u16,
+    /// One a writer.
+    pub connects: Vec<C>,
+    pub reads: Box<dyn Reads>,
+    pub effects: Box<dyn Effects>,
 }
+
+/// A writer at work, until the store is closed.
+pub type Run = BoxFuture<'static, ()>;
 
 enum Running {
     Thread(thread::JoinHandle<()>),
@@ -95,6 +104,48 @@ impl Store {
     /// Brings the database up to date and starts the writers.
     pub async fn open(settings: Settings, clock: Clock) -> Result<Self, OpenError> {
         let lanes = migrate(&settings, clock()).await?;
+        match &settings.location {
+            Location::Sqlite(path) => {
+                let path = Arc::new(path.clone());
+                let gate = Gate::default();
+                let parts = Parts {
+                    lanes,
+                    connects: vec![SqliteConnect { path: path.clone(), gate: gate.clone() }],
+                    reads: Box::new(SqliteReads::start(&path, settings.readers)?),
+                    effects: Box::new(SqliteEffects::new(path, gate)),
+                };
+                let (store, writers) = Self::assemble(parts, &settings, clock);
+                for writer in writers {
+                    store.keep(Running::Thread(on_a_thread(writer)?));
+                }
+                Ok(store)
+            }
+            Location::Postgres(config) => {
+                let writers = settings.writers.clamp(1, usize::from(lanes));
+                let connects: Result<Vec<_>, _> =
+                    (0..writers).map(|_| PostgresConnect::new(config)).collect();
+                let parts = Parts {
+                    lanes,
+                    connects: connects?,
+                    reads: Box::new(PostgresReads::new(config, settings.readers)?),
+                    effects: Box::new(PostgresEffects::new(config)?),
+                };
+                let (store, writers) = Self::assemble(parts, &settings, clock);
+                for writer in writers {
+                    store.keep(Running::Task(tokio::spawn(writer)));
+                }
+                if settings.hints {
+                    let hints = hints::start(config, &store.inner.commits)?;
+                    *store.inner.hints.lock().unwrap_or_else(PoisonError::into_inner) = Some(hints);
+                }
+                Ok(store)
+            }
+        }
+    }
+
+    /// A store on a database that is up to date, and its writers, which are to be run by whoever assembles it.
+    pub fn assemble<C: Connect>(parts: Parts<C>, settings: &Settings, clock: Clock) -> (Self, Vec<Run>) {
+        let Parts { lanes, connects, reads, effects } = parts;
         let rules = Rules {
             lanes,
             batch_commands_max: settings.batch_commands_max,
@@ -105,47 +156,28 @@ impl Store {
         };
         let commits = rules.commits.clone();
         let mut queues = Vec::new();
-        let mut writers = Vec::new();
-        let (reads, effects): (Box<dyn Reads>, Effects) = match &settings.location {
-            Location::Sqlite(path) => {
-                let path = Arc::new(path.clone());
-                let gate = Gate::default();
-                let (queue, inbox) = mpsc::channel(settings.queue_commands_max);
-                let connect = SqliteConnect { path: path.clone(), gate: gate.clone() };
-                writers.push(Running::Thread(on_a_thread(Writer::new(connect, rules), inbox)?));
-                queues.push(queue);
-                (
-                    Box::new(SqliteReads::start(&path, settings.readers)?),
-                    Effects::Sqlite(SqliteEffects::new(path, gate)),
-                )
-            }
-            Location::Postgres(config) => {
-                for _ in 0..settings.writers.clamp(1, usize::from(lanes)) {
-                    let (queue, inbox) = mpsc::channel(settings.queue_commands_max);
-                    let connect = PostgresConnect::new(config)?;
-                    writers.push(Running::Task(tokio::spawn(Writer::new(connect, rules.clone()).run(inbox))));
-                    queues.push(queue);
-                }
-                let effects = PostgresEffects::new(config)?;
-                (Box::new(PostgresReads::new(config, settings.readers)?), Effects::Postgres(effects))
-            }
-        };
-        let hints = match &settings.location {
-            Location::Postgres(config) if settings.hints => Some(hints::start(config, &commits)?),
-            _ => None,
-        };
+        let mut writers: Vec<Run> = Vec::new();
+        for connect in connects {
+            let (queue, inbox) = mpsc::channel(settings.queue_commands_max);
+            queues.push(queue);
+            writers.push(Box::pin(Writer::new(connect, rules.clone()).run(inbox)));
+        }
         let inner = Inner {
             lanes,
-            hints,
             clock,
             queues: Mutex::new(queues),
-            writers: Mutex::new(writers),
+            writers: Mutex::default(),
             reads,
             effects,
             commits,
+            hints: Mutex::default(),
             idempotency_retention: settings.idempotency_retention,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        (Self { inner: Arc::new(inner) }, writers)
+    }
+
+    fn keep(&self, writer: Running) {
+        self.inner.writers.lock().unwrap_or_else(PoisonError::into_inner).push(writer);
     }
 
     /// Hands a command to the writer of its lane and waits until it is durable, or certainly is not.
@@ -184,10 +216,7 @@ impl Store {
 
     /// A transaction for a consumer's effect and position.
     pub async fn begin(&self) -> Result<Box<dyn Transaction>, ReadError> {
-        match &self.inner.effects {
-            Effects::Sqlite(effects) => effects.begin().await,
-            Effects::Postgres(effects) => effects.begin().await,
-        }
+        self.inner.effects.begin().await
     }
 
     /// Changes with each commit of this process, and where hints are exchanged of others.
@@ -212,14 +241,14 @@ impl Store {
         let retention = i64::try_from(self.inner.idempotency_retention.as_micros()).unwrap_or(i64::MAX);
         let before = self.now().as_micros().saturating_sub(retention);
         let mut transaction = self.begin().await?;
-        let sql = match self.inner.effects {
+        let sql = match self.reads().dialect() {
             // Keys are appended in order of time, so the oldest stand first.
-            Effects::Sqlite(_) => format!(
+            Dialect::Sqlite => format!(
                 "delete from idempotency_keys where no in \
                  (select no from (select no, created_at from idempotency_keys order by no limit {limit}) \
                  where created_at < $1)"
             ),
-            Effects::Postgres(_) => format!(
+            Dialect::Postgres => format!(
                 "delete from idempotency_keys where key_hash in \
                  (select key_hash from idempotency_keys where created_at < $1 order by created_at limit {limit})"
             ),
@@ -231,7 +260,7 @@ impl Store {
 
     /// Takes no more commands; returns when all that were taken are answered.
     pub async fn close(self) {
-        if let Some(hints) = &self.inner.hints {
+        if let Some(hints) = self.inner.hints.lock().unwrap_or_else(PoisonError::into_inner).take() {
             hints.abort();
         }
         self.inner.queues.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -277,13 +306,10 @@ pub fn open_reads(location: &Location, readers: usize) -> Result<Box<dyn Reads>,
 }
 
 /// SQLite is called, not awaited: its writer has a thread of its own.
-fn on_a_thread(
-    writer: Writer<SqliteConnect>,
-    inbox: mpsc::Receiver<Job>,
-) -> Result<thread::JoinHandle<()>, OpenError> {
+fn on_a_thread(writer: Run) -> Result<thread::JoinHandle<()>, OpenError> {
     let runtime = tokio::runtime::Handle::current();
     thread::Builder::new()
         .name("sqlite-write".to_owned())
-        .spawn(move || runtime.block_on(writer.run(inbox)))
+        .spawn(move || runtime.block_on(writer))
         .map_err(|error| OpenError::Read(ReadError::Unavailable(error.to_string())))
 }

@@ -5,19 +5,19 @@
 //! A caller is answered only when its batch is durable, or when it is certain that nothing was written.
 //! When the connection breaks at COMMIT the outcome is found out under the lanes' locks, in the log.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use domain::{lane::Lane, time::Timestamp};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 
 use crate::{
     Clock,
     batch::{Batch, Needs, Reply, Writes},
     error::SubmitError,
+    fault::{self, Fault},
     request::Request,
     sealing::Sealer,
     session::{BatchError, Connect, Session},
@@ -101,7 +101,9 @@ impl<C: Connect> Writer<C> {
                 Err(Attempt::Failed(error)) => error,
                 Err(Attempt::Unknown { starts, replies, reason }) => {
                     tracing::warn!(%reason, "the connection broke at COMMIT; looking for the outcome in the log");
-                    if self.find_out(requests, &starts, &mut retry).await? {
+                    if !fault::is_on(Fault::SkipLookUp)
+                        && self.find_out(requests, &starts, &mut retry).await?
+                    {
                         return Ok(replies);
                     }
                     if !retry.pause().await {
@@ -153,8 +155,13 @@ impl<C: Connect> Writer<C> {
             session.rollback().await?;
             return Ok(replies);
         }
+        #[cfg(debug_assertions)]
+        if fault::is_on(Fault::PublishBeforeCommit) {
+            fault::publish(&writes.events);
+        }
         match session.commit(&writes).await {
             Ok(()) => {}
+            Err(_) if fault::is_on(Fault::AnswerBeforeCommit) => self.session = None,
             Err(BatchError::OutcomeUnknown(reason)) => {
                 self.session = None;
                 return Err(Attempt::Unknown { starts: changed_only(starts, &writes), replies, reason });

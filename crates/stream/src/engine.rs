@@ -5,16 +5,18 @@
 //! a dead letter, with the later events of the same subject parked behind it. What is merely away (a database, a
 //! service) is waited for, for as long as it takes, and never makes a dead letter.
 
-use std::{
-    collections::BTreeMap,
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use domain::{event::Stream, lane::Lane};
 use futures_util::FutureExt as _;
-use store::{Store, batch::LogEvent, error::ReadError, sql::Transaction};
+use store::{
+    Store,
+    batch::LogEvent,
+    error::ReadError,
+    fault::{self, Fault},
+    sql::Transaction,
+};
+use tokio::time::Instant;
 
 use crate::{
     consumer::{Consumer, HandleError},
@@ -221,15 +223,31 @@ impl Engine {
             let from = positions.get(place).copied().unwrap_or_default();
             steps.push(Step { place: *place, from, to: *to });
         }
+        if fault::is_on(Fault::EffectBeforePosition) && cause.is_none() {
+            let mut transaction = self.store.begin().await?;
+            if guarded(self.consumer.as_ref(), &batch.events, transaction.as_mut()).await.is_ok() {
+                transaction.commit().await?;
+            }
+        }
         let mut transaction = self.store.begin().await?;
-        if !position::advance(transaction.as_mut(), name, &steps, now).await? {
+        let moved = position::advance(transaction.as_mut(), name, &steps, now).await?;
+        if !moved && !fault::is_on(Fault::SkipPositionCheck) {
             self.positions = None;
             return Ok(Ok(false));
+        }
+        if fault::is_on(Fault::PositionBeforeEffect)
+            || fault::is_on(Fault::DeadLetterAfterPosition) && cause.is_some()
+        {
+            transaction.commit().await?;
+            transaction = self.store.begin().await?;
         }
         for message in &batch.foreign {
             dead_letter::park_foreign(transaction.as_mut(), name, message, now).await?;
         }
-        let blocked = dead_letter::blocked(transaction.as_mut(), name, &batch.events).await?;
+        let mut blocked = dead_letter::blocked(transaction.as_mut(), name, &batch.events).await?;
+        if fault::is_on(Fault::SkipParking) {
+            blocked.clear();
+        }
         let (parked, free): (Vec<_>, Vec<_>) =
             batch.events.iter().partition(|event| blocked.contains(&event.subject_id));
         for event in parked {
@@ -239,7 +257,7 @@ impl Engine {
             for event in free {
                 dead_letter::park(transaction.as_mut(), name, event, cause, now).await?;
             }
-        } else {
+        } else if !fault::is_on(Fault::EffectBeforePosition) {
             // Copied only when there are dead letters, which is rare.
             let kept: Vec<LogEvent>;
             let events = if free.len() == batch.events.len() {
@@ -338,6 +356,5 @@ async fn guarded(
 
 /// Between half of the pause and all of it, so that many consumers do not come back at once.
 pub fn jittered(pause: Duration) -> Duration {
-    let random = uuid::Uuid::new_v4().as_bytes()[0];
-    pause / 2 + pause.mul_f64(f64::from(random) / 510.0)
+    pause / 2 + pause.mul_f64(fastrand::f64() / 2.0)
 }

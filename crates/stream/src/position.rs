@@ -45,6 +45,24 @@ pub async fn load(db: &dyn Reads, consumer: &str) -> Result<Positions, ReadError
     rows.iter().map(|row| Ok((place(row, 0)?, mark(row)?))).collect()
 }
 
+/// Where to go on reading the partitions of several consumers: the smallest offset of those that read a place; from its
+/// beginning, `None`, when one of them has none.
+pub async fn starts(
+    db: &dyn Reads,
+    consumers: &[(&'static str, &'static [Stream])],
+) -> Result<BTreeMap<Place, Option<i64>>, ReadError> {
+    let mut starts: BTreeMap<Place, Option<i64>> = BTreeMap::new();
+    for (name, streams) in consumers {
+        let positions = load(db, name).await?;
+        for (place, mark) in positions.iter().filter(|((stream, _), _)| streams.contains(stream)) {
+            let start = starts.entry(*place).or_insert(mark.kafka_offset);
+            // `None` is the smallest.
+            *start = (*start).min(mark.kafka_offset);
+        }
+    }
+    Ok(starts)
+}
+
 /// A move of a position: where it must be, and where it goes.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {

@@ -57,6 +57,7 @@ pub async fn run(
             runtime.engine.forget_positions();
         }
         tokio::select! {
+            biased;
             () = tokio::time::sleep(pause) => {}
             changed = commits.changed() => if changed.is_err() { break },
             _ = stopping.changed() => {}

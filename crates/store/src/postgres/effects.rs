@@ -7,7 +7,7 @@ use tokio_postgres::types::ToSql;
 use super::{EFFECTS_OPTIONS, pool_error, read_error, reads::pool, rows};
 use crate::{
     error::{OpenError, ReadError},
-    sql::{Row, Transaction, Value},
+    sql::{Effects, Row, Transaction, Value},
 };
 
 /// Consumers that may be in a transaction at once in one process.
@@ -21,12 +21,16 @@ impl PostgresEffects {
     pub(crate) fn new(text: &str) -> Result<Self, OpenError> {
         Ok(Self { pool: pool(text, "fintech consumer", EFFECTS_OPTIONS, EFFECTS_AT_ONCE_MAX)? })
     }
+}
 
-    pub async fn begin(&self) -> Result<Box<dyn Transaction>, ReadError> {
-        let client = self.pool.get().await.map_err(|error| pool_error(&error))?;
-        let transaction = PostgresTransaction { client: Some(client) };
-        transaction.client().batch_execute("begin").await.map_err(read_error)?;
-        Ok(Box::new(transaction))
+impl Effects for PostgresEffects {
+    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, ReadError>> {
+        Box::pin(async move {
+            let client = self.pool.get().await.map_err(|error| pool_error(&error))?;
+            let transaction = PostgresTransaction { client: Some(client) };
+            transaction.client().batch_execute("begin").await.map_err(read_error)?;
+            Ok(Box::new(transaction) as Box<dyn Transaction>)
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use tokio_postgres::{NoTls, types::ToSql};
 use super::{READER_OPTIONS, config, pool_error, read_error, rows};
 use crate::{
     error::{OpenError, ReadError},
-    sql::{Reads, Row, Value},
+    sql::{Dialect, Reads, Row, Value},
 };
 
 const WAIT_FOR_CONNECTION_MAX: Duration = Duration::from_secs(5);
@@ -38,6 +38,10 @@ impl PostgresReads {
 }
 
 impl Reads for PostgresReads {
+    fn dialect(&self) -> Dialect {
+        Dialect::Postgres
+    }
+
     fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
         Box::pin(async move {
             let client = self.pool.get().await.map_err(|error| pool_error(&error))?;

@@ -12,10 +12,10 @@ use futures_util::future::BoxFuture;
 use rusqlite::Connection;
 use tokio::sync::OwnedMutexGuard;
 
-use super::{DatabasePath, Durability, Gate, dialect, open, query, read_error};
+use super::{DatabasePath, Durability, Gate, execute, open, query, read_error};
 use crate::{
     error::ReadError,
-    sql::{Row, Transaction, Value},
+    sql::{Effects, Row, Transaction, Value},
 };
 
 pub struct SqliteEffects {
@@ -28,16 +28,22 @@ impl SqliteEffects {
     pub(crate) fn new(path: DatabasePath, gate: Gate) -> Self {
         Self { path, gate, idle: Arc::default() }
     }
+}
 
-    pub async fn begin(&self) -> Result<Box<dyn Transaction>, ReadError> {
-        let turn = self.gate.clone().lock_owned().await;
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let connection = match idle {
-            Some(connection) => connection,
-            None => open(&self.path, Durability::Atomic).map_err(read_error)?,
-        };
-        connection.execute_batch("begin immediate").map_err(read_error)?;
-        Ok(Box::new(SqliteTransaction { connection: Some(connection), idle: self.idle.clone(), _turn: turn }))
+impl Effects for SqliteEffects {
+    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, ReadError>> {
+        Box::pin(async move {
+            let turn = self.gate.clone().lock_owned().await;
+            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let connection = match idle {
+                Some(connection) => connection,
+                None => open(&self.path, Durability::Atomic).map_err(read_error)?,
+            };
+            connection.execute_batch("begin immediate").map_err(read_error)?;
+            let transaction =
+                SqliteTransaction { connection: Some(connection), idle: self.idle.clone(), _turn: turn };
+            Ok(Box::new(transaction) as Box<dyn Transaction>)
+        })
     }
 }
 
@@ -82,11 +88,7 @@ impl Transaction for SqliteTransaction {
     }
 
     fn execute<'a>(&'a mut self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, ReadError>> {
-        Box::pin(async move {
-            let mut statement = self.connection().prepare_cached(&dialect(sql)).map_err(read_error)?;
-            let changed = statement.execute(rusqlite::params_from_iter(params)).map_err(read_error)?;
-            Ok(changed as u64)
-        })
+        Box::pin(async move { execute(self.connection(), sql, params) })
     }
 
     fn commit(mut self: Box<Self>) -> BoxFuture<'static, Result<(), ReadError>> {

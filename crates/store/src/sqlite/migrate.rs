@@ -45,7 +45,7 @@ fn is_locked(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-fn apply(
+pub(super) fn apply(
     connection: &Connection,
     wanted_lanes: Option<u16>,
     now: Timestamp,

@@ -2,6 +2,7 @@
 
 mod effects;
 mod load;
+pub mod memory;
 pub(crate) mod migrate;
 mod reads;
 mod session;
@@ -77,6 +78,13 @@ fn query(connection: &Connection, sql: &str, params: Vec<Value>) -> Result<Vec<R
         found.push(Row(values.map_err(read_error)?));
     }
     Ok(found)
+}
+
+/// How many rows were changed.
+fn execute(connection: &Connection, sql: &str, params: Vec<Value>) -> Result<u64, ReadError> {
+    let mut statement = connection.prepare_cached(&dialect(sql)).map_err(read_error)?;
+    let changed = statement.execute(rusqlite::params_from_iter(params)).map_err(read_error)?;
+    Ok(changed as u64)
 }
 
 fn value(value: ValueRef<'_>) -> Value {

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::{DatabasePath, Durability, open, query, read_error};
 use crate::{
     error::ReadError,
-    sql::{Reads, Row, Value},
+    sql::{Dialect, Reads, Row, Value},
 };
 
 /// Queries that wait for a reader; one more is answered at once that the database is not available.
@@ -60,6 +60,10 @@ fn serve(connection: &Connection, jobs: &Mutex<Receiver<Job>>) {
 }
 
 impl Reads for SqliteReads {
+    fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
+    }
+
     fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
         let (reply, answer) = oneshot::channel();
         let queued = self.queue.try_send(Job { sql: sql.to_owned(), params, reply });

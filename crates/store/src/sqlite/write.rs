@@ -6,10 +6,15 @@ use super::{id, load::key_prefix};
 use crate::batch::{LogEvent, StoredAnswer, Writes};
 
 pub(super) fn write(connection: &Connection, writes: &Writes) -> Result<(), Error> {
+    tables(connection, writes)?;
+    log(connection, writes)
+}
+
+/// What the log folds to.
+pub(super) fn tables(connection: &Connection, writes: &Writes) -> Result<(), Error> {
     resources(connection, writes)?;
     ledger(connection, writes)?;
-    keys(connection, writes)?;
-    log(connection, writes)
+    keys(connection, writes)
 }
 
 fn resources(connection: &Connection, writes: &Writes) -> Result<(), Error> {
@@ -179,7 +184,7 @@ fn keys(connection: &Connection, writes: &Writes) -> Result<(), Error> {
     Ok(())
 }
 
-fn log(connection: &Connection, writes: &Writes) -> Result<(), Error> {
+pub(super) fn log(connection: &Connection, writes: &Writes) -> Result<(), Error> {
     let mut insert = connection.prepare_cached(
         "insert into events (lane, sequence, stream, position, event_id, command_id, event_type, version, \
          occurred_at, merchant_id, subject_id, payload, hash) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

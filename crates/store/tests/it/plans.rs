@@ -13,7 +13,7 @@ use store::{
     error::ReadError,
     log::{self, Span},
     queries::{self, PageKey, PaymentFilter},
-    sql::{Reads, Row, Value},
+    sql::{Dialect, Reads, Row, Value},
 };
 use uuid::Uuid;
 
@@ -30,6 +30,10 @@ struct Explaining<'a> {
 }
 
 impl Reads for Explaining<'_> {
+    fn dialect(&self) -> Dialect {
+        self.reads.dialect()
+    }
+
     fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
         Box::pin(async move {
             let plan = self.reads.query(&format!("{} {sql}", self.prefix), params.clone()).await?;

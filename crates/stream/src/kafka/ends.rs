@@ -4,32 +4,14 @@
 //! that was noted: a topic that was made anew, or cut off, is recognised by what it holds, and is then read from its
 //! beginning.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{chain::Hash, event::Stream, lane::Lane};
-use rdkafka::{
-    Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer as _},
-    error::KafkaError,
-    message::{BorrowedMessage, Headers as _, Message as _},
-};
+use rdkafka::{error::KafkaError, message::Headers};
 use uuid::Uuid;
 
-use super::{
-    Context, REQUEST_TIMEOUT, Settings,
-    record::{self, Incoming, header},
-};
+use super::record::{self, Incoming, Topic, header};
 use crate::position::Place;
-
-const POLL_STEP: Duration = Duration::from_millis(100);
-/// Without a record and without an end for this long, reading is given up and begun anew.
-const SILENCE_MAX: Duration = Duration::from_secs(20);
-/// Between two looks at a transaction of somebody else that is still open.
-const OPEN_TRANSACTION_PAUSE: Duration = Duration::from_millis(500);
-const OPEN_TRANSACTION_LOOKS_MAX: u32 = 20;
 
 /// Where the relay noted that the last published event lies, and what it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,222 +59,185 @@ impl From<KafkaError> for EndsError {
     }
 }
 
-/// Reads the ends of all partitions of the streams. To be called when no older relay can publish any more.
-pub async fn read(
-    settings: &Settings,
-    lanes: u16,
-    noted: BTreeMap<Place, Noted>,
-) -> Result<BTreeMap<Place, End>, EndsError> {
-    let settings = settings.clone();
-    on_a_thread(move || {
-        let reader = Reader::new(&settings)?;
-        let mut ends = BTreeMap::new();
-        for stream in Stream::ALL {
-            reader.wait_for_open_transactions(&settings.topic(stream), lanes)?;
-            reader.stream(&settings.topic(stream), stream, lanes, &noted, &mut ends)?;
-        }
-        Ok(ends)
-    })
-    .await
+/// Where to read a partition: from an offset to the end that it had when it was asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    pub partition: i32,
+    pub from: i64,
+    pub high: i64,
 }
 
-/// The dead letters that lie behind the noted offsets of the dead-letter topic, and its last offsets.
-pub async fn read_dead_letters(
-    settings: &Settings,
-    lanes: u16,
-    noted: BTreeMap<i32, i64>,
-) -> Result<(BTreeSet<Uuid>, BTreeMap<i32, i64>), EndsError> {
-    let settings = settings.clone();
-    on_a_thread(move || {
-        let reader = Reader::new(&settings)?;
-        let topic = settings.dead_letter_topic();
-        reader.wait_for_open_transactions(&topic, lanes)?;
-        let mut found = BTreeSet::new();
-        let mut last = BTreeMap::new();
-        let mut starts = Vec::new();
-        for partition in 0..i32::from(lanes) {
-            let (low, high) = reader.committed.fetch_watermarks(&topic, partition, REQUEST_TIMEOUT)?;
-            let from = noted.get(&partition).copied().filter(|offset| *offset < high).unwrap_or(low);
-            starts.push((partition, from.max(low), high));
-        }
-        reader.read_to_end(&topic, &starts, |message| {
-            last.insert(message.partition(), message.offset());
-            let headers = message.headers();
-            let id: Option<Uuid> = headers.and_then(|headers| {
-                let found = headers.iter().find(|header| header.key == header::DEAD_LETTER_ID)?;
-                std::str::from_utf8(found.value?).ok()?.parse().ok()
-            });
-            found.extend(id);
-        })?;
-        Ok((found, last))
-    })
-    .await
-}
-
-async fn on_a_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, EndsError> + Send + 'static,
-) -> Result<T, EndsError> {
-    let task = tokio::task::spawn_blocking(work);
-    task.await.unwrap_or_else(|error| Err(EndsError::Unavailable(error.to_string())))
-}
-
-struct Reader {
-    committed: BaseConsumer<Context>,
-    uncommitted: BaseConsumer<Context>,
-}
-
-impl Reader {
-    fn new(settings: &Settings) -> Result<Self, EndsError> {
-        let mut config = settings.reader();
-        let committed = config.create_with_context(Context)?;
-        let uncommitted = config.set("isolation.level", "read_uncommitted").create_with_context(Context)?;
-        Ok(Self { committed, uncommitted })
-    }
-
+/// What the ends are found out from. Calls may block.
+pub trait Partitions {
     /// Until every record that was acknowledged can be seen: a transaction that somebody else left open hides what
     /// was committed behind it, and would make it look as if that had not been published.
-    fn wait_for_open_transactions(&self, topic: &str, lanes: u16) -> Result<(), EndsError> {
-        for partition in 0..i32::from(lanes) {
-            let mut looks = 0;
-            loop {
-                let (_, stable) = self.committed.fetch_watermarks(topic, partition, REQUEST_TIMEOUT)?;
-                let (_, high) = self.uncommitted.fetch_watermarks(topic, partition, REQUEST_TIMEOUT)?;
-                if stable >= high {
-                    break;
-                }
-                looks += 1;
-                if looks > OPEN_TRANSACTION_LOOKS_MAX {
-                    return Err(EndsError::OpenTransaction { topic: topic.to_owned(), partition });
-                }
-                std::thread::sleep(OPEN_TRANSACTION_PAUSE);
-            }
-        }
-        Ok(())
-    }
+    fn wait_for_open_transactions(&self, topic: Topic, lanes: u16) -> Result<(), EndsError>;
 
-    fn stream(
-        &self,
-        topic: &str,
-        stream: Stream,
-        lanes: u16,
-        noted: &BTreeMap<Place, Noted>,
-        ends: &mut BTreeMap<Place, End>,
-    ) -> Result<(), EndsError> {
-        let mut starts = Vec::new();
-        let mut from_low = Vec::new();
-        let mut lost = BTreeSet::new();
-        for lane in 0..lanes {
-            let partition = i32::from(lane);
-            let (low, high) = self.committed.fetch_watermarks(topic, partition, REQUEST_TIMEOUT)?;
-            let note = noted.get(&(stream, Lane(lane)));
-            let end = match note {
-                // What was noted is beyond the end: this is not the topic that it was noted for.
-                Some(note) if note.offset >= high => {
-                    lost.insert(partition);
-                    End::MadeAnew
-                }
-                Some(_) => End::Expired,
-                None if low > 0 => End::Expired,
-                None => End::Empty,
-            };
-            ends.insert((stream, Lane(lane)), end);
-            match note {
-                Some(note) if (low..high).contains(&note.offset) => {
-                    starts.push((partition, note.offset, high));
-                }
-                _ if low < high => from_low.push((partition, low, high)),
-                _ => {}
-            }
-        }
-        let mut seen = BTreeSet::new();
-        let mut mismatched = BTreeSet::new();
-        self.read_to_end(topic, &starts, |message| {
-            let place = (stream, lane_of(message));
-            let found = published(stream, message);
-            if seen.insert(message.partition()) {
-                let note = noted.get(&place).map(|note| Published {
-                    position: note.position,
-                    offset: note.offset,
-                    hash: note.hash,
-                });
-                if found != note {
-                    mismatched.insert(message.partition());
-                }
-            }
-            if let Some(found) = found {
-                ends.insert(place, End::Last(found));
-            }
-        })?;
-        for (partition, _, high) in &starts {
-            if mismatched.contains(partition) || !seen.contains(partition) {
-                let lane = Lane(u16::try_from(*partition).unwrap_or(u16::MAX));
-                ends.insert((stream, lane), End::MadeAnew);
-                let (low, _) = self.committed.fetch_watermarks(topic, *partition, REQUEST_TIMEOUT)?;
-                from_low.push((*partition, low, *high));
-            }
-        }
-        self.read_to_end(topic, &from_low, |message| {
-            if let Some(found) = published(stream, message) {
-                ends.insert((stream, lane_of(message)), End::Last(found));
-            }
-        })
-    }
+    /// The first offset that is there, and the one behind the last record that is committed.
+    fn bounds(&self, topic: Topic, partition: i32) -> Result<(i64, i64), EndsError>;
 
-    /// Reads the partitions of one topic to their ends. An end event names the partition only, so topics are read one
-    /// after the other.
+    /// Reads partitions of one topic to their ends, what is committed of them.
     fn read_to_end(
         &self,
-        topic: &str,
-        starts: &[(i32, i64, i64)],
-        mut each: impl FnMut(&BorrowedMessage<'_>),
-    ) -> Result<(), EndsError> {
-        let mut open: BTreeSet<i32> = BTreeSet::new();
-        let mut list = TopicPartitionList::new();
-        for (partition, from, high) in starts {
-            if from < high {
-                open.insert(*partition);
-                list.add_partition_offset(topic, *partition, Offset::Offset(*from))?;
-            }
-        }
-        if open.is_empty() {
-            return Ok(());
-        }
-        self.committed.assign(&list)?;
-        let mut heard_at = Instant::now();
-        while !open.is_empty() {
-            match self.committed.poll(POLL_STEP) {
-                Some(Ok(message)) => {
-                    heard_at = Instant::now();
-                    each(&message);
+        topic: Topic,
+        starts: &[Start],
+        each: &mut dyn FnMut(Record),
+    ) -> Result<(), EndsError>;
+}
+
+/// A record, as far as it tells where a topic ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Record {
+    pub partition: i32,
+    pub offset: i64,
+    pub content: Content,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Content {
+    Event(Published),
+    DeadLetter(Uuid),
+    /// Not of a log like ours: it is passed over.
+    Foreign,
+}
+
+impl Record {
+    pub fn new<H: Headers>(
+        topic: Topic,
+        (partition, offset): (i32, i64),
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: Option<&H>,
+    ) -> Self {
+        let content = match topic {
+            Topic::Stream(stream) => match record::decode(stream, lane_of(partition), key, value, headers) {
+                Incoming::Event(event) | Incoming::Claim(event) => {
+                    Content::Event(Published { position: event.position, offset, hash: event.hash })
                 }
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    heard_at = Instant::now();
-                    open.remove(&partition);
-                }
-                Some(Err(error)) if heard_at.elapsed() > SILENCE_MAX => return Err(error.into()),
-                Some(Err(_)) | None if heard_at.elapsed() > SILENCE_MAX => {
-                    return Err(EndsError::Unavailable("the broker is silent".to_owned()));
-                }
-                Some(Err(_)) | None => {}
-            }
+                Incoming::Foreign(_) => Content::Foreign,
+            },
+            Topic::DeadLetters => headers.and_then(letter_id).map_or(Content::Foreign, Content::DeadLetter),
+        };
+        Self { partition, offset, content }
+    }
+
+    const fn published(&self) -> Option<Published> {
+        match self.content {
+            Content::Event(published) => Some(published),
+            Content::DeadLetter(_) | Content::Foreign => None,
         }
-        self.committed.unassign()?;
-        Ok(())
     }
 }
 
-fn lane_of(message: &BorrowedMessage<'_>) -> Lane {
-    Lane(u16::try_from(message.partition()).unwrap_or(u16::MAX))
+fn letter_id<H: Headers>(headers: &H) -> Option<Uuid> {
+    let found = headers.iter().find(|header| header.key == header::DEAD_LETTER_ID)?;
+    std::str::from_utf8(found.value?).ok()?.parse().ok()
 }
 
-/// The record, if it is of a log like ours; what else lies on the topic is passed over.
-fn published(stream: Stream, message: &BorrowedMessage<'_>) -> Option<Published> {
-    let incoming =
-        record::decode(stream, lane_of(message), message.key(), message.payload(), message.headers());
-    match incoming {
-        Incoming::Event(event) | Incoming::Claim(event) => {
-            Some(Published { position: event.position, offset: message.offset(), hash: event.hash })
-        }
-        Incoming::Foreign(_) => None,
+fn lane_of(partition: i32) -> Lane {
+    Lane(u16::try_from(partition).unwrap_or(u16::MAX))
+}
+
+/// The ends of all partitions of the streams. To be found out when no older relay can publish any more.
+pub fn find(
+    partitions: &impl Partitions,
+    lanes: u16,
+    noted: &BTreeMap<Place, Noted>,
+) -> Result<BTreeMap<Place, End>, EndsError> {
+    let mut ends = BTreeMap::new();
+    for stream in Stream::ALL {
+        partitions.wait_for_open_transactions(Topic::Stream(stream), lanes)?;
+        find_in(partitions, stream, lanes, noted, &mut ends)?;
     }
+    Ok(ends)
+}
+
+fn find_in(
+    partitions: &impl Partitions,
+    stream: Stream,
+    lanes: u16,
+    noted: &BTreeMap<Place, Noted>,
+    ends: &mut BTreeMap<Place, End>,
+) -> Result<(), EndsError> {
+    let topic = Topic::Stream(stream);
+    let mut starts = Vec::new();
+    let mut from_low = Vec::new();
+    for lane in 0..lanes {
+        let partition = i32::from(lane);
+        let (low, high) = partitions.bounds(topic, partition)?;
+        let note = noted.get(&(stream, Lane(lane)));
+        let end = match note {
+            // What was noted is beyond the end: this is not the topic that it was noted for.
+            Some(note) if note.offset >= high => End::MadeAnew,
+            Some(_) => End::Expired,
+            None if low > 0 => End::Expired,
+            None => End::Empty,
+        };
+        ends.insert((stream, Lane(lane)), end);
+        match note {
+            Some(note) if (low..high).contains(&note.offset) => {
+                starts.push(Start { partition, from: note.offset, high });
+            }
+            _ if low < high => from_low.push(Start { partition, from: low, high }),
+            _ => {}
+        }
+    }
+    let mut seen = BTreeSet::new();
+    let mut mismatched = BTreeSet::new();
+    partitions.read_to_end(topic, &starts, &mut |record| {
+        let place = (stream, lane_of(record.partition));
+        let found = record.published();
+        if seen.insert(record.partition) {
+            let note = noted.get(&place).map(|note| Published {
+                position: note.position,
+                offset: note.offset,
+                hash: note.hash,
+            });
+            if found != note {
+                mismatched.insert(record.partition);
+            }
+        }
+        if let Some(found) = found {
+            ends.insert(place, End::Last(found));
+        }
+    })?;
+    for Start { partition, high, .. } in starts {
+        if mismatched.contains(&partition) || !seen.contains(&partition) {
+            ends.insert((stream, lane_of(partition)), End::MadeAnew);
+            let (low, _) = partitions.bounds(topic, partition)?;
+            from_low.push(Start { partition, from: low, high });
+        }
+    }
+    partitions.read_to_end(topic, &from_low, &mut |record| {
+        if let Some(found) = record.published() {
+            ends.insert((stream, lane_of(record.partition)), End::Last(found));
+        }
+    })
+}
+
+/// Which dead letters lie on their topic behind the noted offsets, and the last offset of each partition.
+pub type Letters = (BTreeSet<Uuid>, BTreeMap<i32, i64>);
+
+pub fn find_letters(
+    partitions: &impl Partitions,
+    lanes: u16,
+    noted: &BTreeMap<i32, i64>,
+) -> Result<Letters, EndsError> {
+    let topic = Topic::DeadLetters;
+    partitions.wait_for_open_transactions(topic, lanes)?;
+    let mut starts = Vec::new();
+    for partition in 0..i32::from(lanes) {
+        let (low, high) = partitions.bounds(topic, partition)?;
+        let from = noted.get(&partition).copied().filter(|offset| *offset < high).unwrap_or(low);
+        starts.push(Start { partition, from: from.max(low), high });
+    }
+    let mut found = BTreeSet::new();
+    let mut last = BTreeMap::new();
+    partitions.read_to_end(topic, &starts, &mut |record| {
+        last.insert(record.partition, record.offset);
+        if let Content::DeadLetter(id) = record.content {
+            found.insert(id);
+        }
+    })?;
+    Ok((found, last))
 }

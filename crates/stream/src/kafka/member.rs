@@ -16,13 +16,17 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol},
     error::{KafkaError, KafkaResult},
-    message::BorrowedMessage,
+    message::Message as _,
     types::RDKafkaRespErr,
 };
 use store::Store;
 use tokio::runtime::Handle;
 
-use super::{Context, REQUEST_TIMEOUT, Settings};
+use super::{
+    Context, REQUEST_TIMEOUT, Settings,
+    session::{Change, Client, Polled},
+    slot::Item,
+};
 use crate::{
     consumer::Group,
     position::{self, Place},
@@ -59,12 +63,6 @@ struct Shared {
     true_ends: BTreeMap<Place, i64>,
     /// Partitions whose end was reached after their last message. The event does not name the topic.
     at_end: BTreeSet<i32>,
-}
-
-#[derive(Clone, Debug)]
-pub enum Change {
-    Assigned(Vec<Place>),
-    Revoked(Vec<Place>),
 }
 
 struct Rebalances {
@@ -104,16 +102,43 @@ impl Member {
         Ok(Self { client, shared, topics, paused: BTreeSet::new(), committed_at: Instant::now() })
     }
 
-    pub fn poll(&self, wait: Duration) -> Option<KafkaResult<BorrowedMessage<'_>>> {
-        self.client.poll(wait)
+    /// Commits everything and leaves the group at once, so that others take over without waiting for a time-out.
+    pub fn leave(self) {
+        let news = lock(&self.shared).uncommitted(|_| true);
+        if !news.is_empty() {
+            let list = self.list(news.iter().map(|(place, offset)| (*place, Some(*offset))));
+            if let Err(error) = self.client.commit(&list, CommitMode::Sync) {
+                tracing::debug!(%error, "offsets could not be committed at the end; the database has them");
+            }
+        }
+        drop(self.client);
     }
 
-    pub fn stream(&self, topic: &str) -> Option<Stream> {
-        self.topics.iter().find(|(name, _)| name == topic).map(|(_, stream)| *stream)
+    fn list(&self, places: impl Iterator<Item = (Place, Option<i64>)>) -> TopicPartitionList {
+        list(&self.topics, places)
+    }
+}
+
+impl Client for Member {
+    /// Blocks: the thread is this member's own.
+    async fn poll(&mut self, wait: Duration) -> Polled {
+        match self.client.poll(wait) {
+            Some(Ok(message)) => match place_of(&self.topics, message.topic(), message.partition()) {
+                Some(place) => Polled::Message(place, Item::read(place, &message)),
+                None => Polled::Passing,
+            },
+            Some(Err(KafkaError::PartitionEOF(partition))) => Polled::End(partition),
+            Some(Err(KafkaError::MessageConsumptionFatal(code))) => Polled::Fatal(code.to_string()),
+            Some(Err(error)) => {
+                // The broker is away, or a topic is not there yet: librdkafka tries again by itself.
+                tracing::debug!(%error, "reading from Kafka met trouble");
+                Polled::Passing
+            }
+            None => Polled::Nothing,
+        }
     }
 
-    /// What has changed about the assignment since the last time.
-    pub fn changes(&mut self) -> Vec<Change> {
+    fn changes(&mut self) -> Vec<Change> {
         let changes = std::mem::take(&mut lock(&self.shared).changes);
         for change in &changes {
             let (Change::Assigned(places) | Change::Revoked(places)) = change;
@@ -122,18 +147,17 @@ impl Member {
         changes
     }
 
-    pub fn message_came(&self, place: Place) {
+    fn message_came(&mut self, place: Place) {
         let mut shared = lock(&self.shared);
         shared.forget_end(place);
         shared.at_end.remove(&i32::from(place.1.0));
     }
 
-    pub fn end_reached(&self, partition: i32) {
+    fn end_reached(&mut self, partition: i32) {
         lock(&self.shared).at_end.insert(partition);
     }
 
-    /// All consumers of a place have come so far, the next offset to read; and whether something of it waits.
-    pub fn handled(&self, place: Place, offset: Option<i64>, is_busy: bool) {
+    fn handled(&mut self, place: Place, offset: Option<i64>, is_busy: bool) {
         let mut shared = lock(&self.shared);
         if is_busy {
             shared.busy.insert(place);
@@ -145,8 +169,7 @@ impl Member {
         }
     }
 
-    /// Stops or resumes the reading of a place.
-    pub fn hold(&mut self, place: Place, held: bool) {
+    fn hold(&mut self, place: Place, held: bool) {
         if self.paused.contains(&place) == held {
             return;
         }
@@ -159,8 +182,7 @@ impl Member {
         }
     }
 
-    /// Commits what was handled, now and then; failures are told and tried again with the next one.
-    pub fn commit_now_and_then(&mut self) {
+    fn commit_now_and_then(&mut self) {
         if self.committed_at.elapsed() < COMMIT_INTERVAL {
             return;
         }
@@ -175,9 +197,7 @@ impl Member {
         }
     }
 
-    /// Takes the ends of places that have been read to their ends for handled: behind the last record lies the marker
-    /// of its transaction, which is never delivered.
-    pub fn settle_ends(&mut self) {
+    fn settle_ends(&mut self) {
         let now = Instant::now();
         let mut unknown = Vec::new();
         {
@@ -214,22 +234,6 @@ impl Member {
             }
             Err(error) => tracing::debug!(%error, "the ends of partitions could not be read"),
         }
-    }
-
-    /// Commits everything and leaves the group at once, so that others take over without waiting for a time-out.
-    pub fn leave(self) {
-        let news = lock(&self.shared).uncommitted(|_| true);
-        if !news.is_empty() {
-            let list = self.list(news.iter().map(|(place, offset)| (*place, Some(*offset))));
-            if let Err(error) = self.client.commit(&list, CommitMode::Sync) {
-                tracing::debug!(%error, "offsets could not be committed at the end; the database has them");
-            }
-        }
-        drop(self.client);
-    }
-
-    fn list(&self, places: impl Iterator<Item = (Place, Option<i64>)>) -> TopicPartitionList {
-        list(&self.topics, places)
     }
 }
 
@@ -277,23 +281,16 @@ impl Rebalances {
         elements.iter().filter_map(|e| place_of(&self.topics, e.topic(), e.partition())).collect()
     }
 
-    /// Where to go on reading: the smallest offset of the consumers that read the place; from its beginning when
-    /// one of them has none.
+    /// Where to go on reading, as the database has it.
     fn starts(&self) -> Option<BTreeMap<Place, Option<i64>>> {
-        let load = async {
-            let mut starts: BTreeMap<Place, Option<i64>> = BTreeMap::new();
-            for (name, streams) in &self.consumers {
-                let positions = position::load(self.store.reads(), name).await?;
-                for (place, mark) in positions.iter().filter(|((stream, _), _)| streams.contains(stream)) {
-                    let start = starts.entry(*place).or_insert(mark.kafka_offset);
-                    // `None` is the smallest.
-                    *start = (*start).min(mark.kafka_offset);
-                }
-            }
-            Ok::<_, store::error::ReadError>(starts)
-        };
-        let loaded = self.runtime.block_on(async { tokio::time::timeout(POSITIONS_TIMEOUT, load).await });
-        match loaded {
+        let (store, consumers) = (self.store.clone(), self.consumers.clone());
+        let (tell, told) = std::sync::mpsc::channel();
+        // This is called within a future that the thread drives already, so another thread drives this one.
+        self.runtime.spawn(async move {
+            // Nobody waits any more when it took too long.
+            let _ = tell.send(position::starts(store.reads(), &consumers).await);
+        });
+        match told.recv_timeout(POSITIONS_TIMEOUT) {
             Ok(Ok(starts)) => Some(starts),
             Ok(Err(error)) => {
                 tracing::warn!(group = self.group, %error, "positions could not be read; the group's offsets must do");

@@ -1,13 +1,16 @@
 //! Apache Kafka, through librdkafka: what is configured, and how each client is made from it.
 
+mod broker;
 pub mod ends;
 pub mod group;
 pub mod lag;
 mod member;
 mod producer;
 pub mod publisher;
+mod reader;
 pub mod record;
-mod slot;
+pub mod session;
+pub mod slot;
 pub mod topics;
 mod walk;
 mod watchdog;
@@ -79,14 +82,6 @@ impl Settings {
 
     pub fn transactional_id(&self) -> String {
         format!("{}fintechplatform-relay", self.prefix)
-    }
-
-    /// Takes in what the topics allow.
-    pub(crate) fn limit_message_bytes(&mut self, topic_bytes_max: Option<usize>) {
-        if let Some(bytes) = topic_bytes_max {
-            let room = bytes.saturating_sub(RECORD_OVERHEAD_BYTES);
-            self.message_bytes_max = self.message_bytes_max.min(room);
-        }
     }
 
     fn client(&self) -> ClientConfig {
@@ -175,9 +170,6 @@ impl Settings {
         config
     }
 }
-
-/// What the framing and the headers of a record may add to its key and value.
-const RECORD_OVERHEAD_BYTES: usize = 2048;
 
 /// Sends what librdkafka says to our log. Lost connections are its daily bread, so only what stays wrong is told
 /// loudly, by whoever waits for the broker.

@@ -11,11 +11,13 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use super::producer::{Extent, Extents};
 use super::{
     Settings,
     producer::{ProduceError, Producer},
     record::{Outgoing, Topic},
 };
+use crate::relay::broker::Publish;
 
 /// Until all records of a transaction are acknowledged, or it is given up.
 const ACKS_TIMEOUT: Duration = Duration::from_secs(20);
@@ -51,6 +53,7 @@ pub struct Publisher {
 enum Job {
     Send(Vec<Outgoing>),
     Commit { behind: Offsets, reply: oneshot::Sender<Result<LastOffsets, PublishError>> },
+    Check { reply: oneshot::Sender<Result<(), PublishError>> },
 }
 
 /// Where the last record of each topic and partition lies.
@@ -72,25 +75,29 @@ impl Publisher {
         Ok(publisher)
     }
 
-    /// Hands records over, in their order; they belong to the transaction that the next commit ends. What goes wrong
-    /// with them is told by the commit.
-    pub async fn send(&self, records: Vec<Outgoing>) -> Result<(), PublishError> {
+    async fn hand_over(&self, job: Job) -> Result<(), PublishError> {
+        self.jobs.as_ref().ok_or_else(ended)?.send(job).await.map_err(|_| ended())
+    }
+}
+
+impl Publish for Publisher {
+    async fn send(&self, records: Vec<Outgoing>) -> Result<(), PublishError> {
         self.hand_over(Job::Send(records)).await
     }
 
-    /// Commits what was handed over; nothing of it unless all records lie behind the offsets that are known.
-    pub async fn commit(&self, behind: Offsets) -> Result<LastOffsets, PublishError> {
+    async fn commit(&self, behind: Offsets) -> Result<LastOffsets, PublishError> {
         let (reply, answer) = oneshot::channel();
         self.hand_over(Job::Commit { behind, reply }).await?;
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
 
-    async fn hand_over(&self, job: Job) -> Result<(), PublishError> {
-        self.jobs.as_ref().ok_or_else(ended)?.send(job).await.map_err(|_| ended())
+    async fn check_topics(&self) -> Result<(), PublishError> {
+        let (reply, answer) = oneshot::channel();
+        self.hand_over(Job::Check { reply }).await?;
+        answer.await.unwrap_or_else(|_| Err(ended()))
     }
 
-    /// Waits until the producer is gone.
-    pub async fn close(mut self) {
+    async fn close(mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
             drop(tokio::task::spawn_blocking(move || thread.join()).await);
@@ -132,6 +139,7 @@ fn run(
                     break;
                 }
             }
+            Job::Check { reply } => drop(reply.send(producer.check_topics().map_err(PublishError::from))),
         }
     }
 }
@@ -169,19 +177,17 @@ impl Open {
         if let Some(failure) = self.failure {
             return Err(failure);
         }
-        let last = producer.flush(Instant::now() + ACKS_TIMEOUT)?.clone();
+        let extents = producer.flush(Instant::now() + ACKS_TIMEOUT)?.clone();
         #[cfg(debug_assertions)]
         crate::fail::at("relay.acknowledged");
-        for ((topic, partition), offset) in &last {
-            if behind.get(&(*topic, *partition)).is_some_and(|known| offset <= known) {
-                // Nothing of it is seen by anybody: the transaction is aborted with this producer.
-                return Err(PublishError::TopicMadeAnew(settings.name(*topic)));
-            }
+        if let Some(topic) = made_anew(&extents, behind) {
+            // Nothing of it is seen by anybody: the transaction is aborted with this producer.
+            return Err(PublishError::TopicMadeAnew(settings.name(topic)));
         }
         producer.commit(Instant::now() + COMMIT_TIMEOUT)?;
         #[cfg(debug_assertions)]
         crate::fail::at("relay.committed");
-        Ok(last)
+        Ok(last_offsets(&extents))
     }
 }
 
@@ -196,6 +202,16 @@ impl From<ProduceError> for PublishError {
             ProduceError::TooLarge(text) => Self::TooLarge(text),
         }
     }
+}
+
+/// A topic in which records do not lie behind the offsets that are known of it: it is not the one of which they are.
+pub fn made_anew(extents: &Extents, behind: &Offsets) -> Option<Topic> {
+    let is_before = |place, first: i64| behind.get(place).is_some_and(|known| first <= *known);
+    extents.iter().find(|(place, extent)| is_before(place, extent.first)).map(|((topic, _), _)| *topic)
+}
+
+pub fn last_offsets(extents: &Extents) -> LastOffsets {
+    extents.iter().map(|(place, extent)| (*place, extent.last)).collect()
 }
 
 /// The time that Kafka gives to records, for its retention.

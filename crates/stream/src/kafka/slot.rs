@@ -2,13 +2,25 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use domain::chain::{GENESIS, Hash};
-use store::{Store, batch::LogEvent, error::ReadError, log};
+use rdkafka::message::{Headers as _, Message};
+use store::{
+    Store,
+    batch::LogEvent,
+    error::ReadError,
+    fault::{self, Fault},
+    log,
+};
+use tokio::time::Instant;
 
-use super::{group::POLL_MAX, walk::Walk};
+use super::{
+    record::{self, Incoming},
+    session::POLL_MAX,
+    walk::Walk,
+};
 use crate::{
     dead_letter::Foreign,
     engine::{Batch, Engine, Handled, Trouble},
@@ -33,7 +45,8 @@ pub(super) struct Pending {
     pub(super) in_order: bool,
 }
 
-pub(super) struct Item {
+/// A record of a place, as its consumers see it.
+pub struct Item {
     pub(super) offset: i64,
     pub(super) content: Content,
 }
@@ -45,6 +58,18 @@ pub(super) enum Content {
 }
 
 impl Item {
+    /// Reads a record that came from a partition.
+    pub fn read(place: Place, message: &impl Message) -> Self {
+        let (stream, lane) = place;
+        let incoming = record::decode(stream, lane, message.key(), message.payload(), message.headers());
+        let content = match incoming {
+            Incoming::Event(event) => Content::Event(event),
+            Incoming::Claim(event) => Content::Claim(event),
+            Incoming::Foreign(reason) => Content::Foreign(foreign(place, message, reason)),
+        };
+        Self { offset: message.offset(), content }
+    }
+
     pub(super) fn copy(&self) -> Self {
         let content = match &self.content {
             Content::Event(event) => Content::Event(event.clone()),
@@ -141,6 +166,10 @@ impl Slot {
             let failing = self.engine.failing_at(*place);
             let mut walk = Walk { store: self.engine.store(), name, place: *place, failing, to: from };
             walk.walk(pending, &mut batch, &mut room).await?;
+            if fault::is_on(Fault::StoreOffsetRead) {
+                walk.to.kafka_offset =
+                    pending.items.back().map(|item| item.offset + 1).or(walk.to.kafka_offset);
+            }
             if walk.to != from {
                 batch.to.insert(*place, walk.to);
             }
@@ -199,6 +228,20 @@ impl Pending {
             Content::Foreign(_) => false,
         });
         found.map(|item| item.offset)
+    }
+}
+
+fn foreign(place: Place, message: &impl Message, reason: String) -> Foreign {
+    let headers = message.headers().map(|headers| {
+        headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
+    });
+    Foreign {
+        place,
+        offset: message.offset(),
+        key: message.key().map(<[u8]>::to_vec),
+        payload: message.payload().map(<[u8]>::to_vec),
+        headers: headers.unwrap_or_default(),
+        reason,
     }
 }
 

@@ -4,6 +4,7 @@ use domain::chain::Hash;
 use store::{
     Store,
     batch::LogEvent,
+    fault::{self, Fault},
     log::{self, Span},
 };
 
@@ -46,6 +47,10 @@ impl Walk<'_> {
                 Content::Event(event) => (event, false),
                 Content::Claim(event) => (event, true),
             };
+            if fault::is_on(Fault::SkipGapCheck) && event.position > self.to.position + 1 {
+                self.to.position = event.position - 1;
+                last = None;
+            }
             if event.position > self.to.position + 1 {
                 if pending.in_order {
                     return Err(self.missing(event.position));
@@ -70,7 +75,8 @@ impl Walk<'_> {
             }
             pending.in_order = true;
             last = Some((next, event.hash));
-            self.to = Mark { position: next, kafka_offset: Some(item.offset + 1) };
+            let behind = i64::from(!fault::is_on(Fault::StoreOffsetItself));
+            self.to = Mark { position: next, kafka_offset: Some(item.offset + behind) };
             batch.events.push(event);
             *room -= 1;
         }

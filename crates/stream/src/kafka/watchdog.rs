@@ -1,11 +1,9 @@
 //! Notices consumers that stand still although more was published for them.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use store::Store;
+use tokio::time::Instant;
 
 use super::slot::Slot;
 use crate::{position::Place, relay::cursor};

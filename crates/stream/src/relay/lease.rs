@@ -5,10 +5,10 @@
 //! raise its beat in time takes itself for deposed. What remains possible when a process is stopped in the wrong
 //! moment, two of them that both believe, is settled by Kafka: the one with the newer producer fences the other.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use store::{Store, error::ReadError, sql::Row};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
 /// What a holder knows about its lease.
@@ -60,14 +60,14 @@ impl Lease {
         Self { store, me: Uuid::new_v4(), length, held: None, seen: None }
     }
 
-    /// Tends the lease until `stopping` turns true, and lets it go then. The receiver says until when the lease is
-    /// surely held.
+    /// What says until when the lease is surely held, and the future that tends it: until `stopping` turns true, when
+    /// it lets the lease go.
     pub fn keep(
         mut self,
         mut stopping: watch::Receiver<bool>,
-    ) -> (watch::Receiver<Option<Standing>>, JoinHandle<()>) {
+    ) -> (watch::Receiver<Option<Standing>>, impl Future<Output = ()> + Send + 'static) {
         let (tell, standing) = watch::channel(None);
-        let task = tokio::spawn(async move {
+        let keeper = async move {
             let mut is_in_trouble = false;
             while !*stopping.borrow() {
                 match self.tend().await {
@@ -81,6 +81,7 @@ impl Lease {
                 // What was held stays held until its time is over, whatever went wrong.
                 tell.send_replace(self.standing());
                 tokio::select! {
+                    biased;
                     () = tokio::time::sleep(self.length / BEATS_A_LEASE) => {}
                     _ = stopping.changed() => {}
                 }
@@ -89,8 +90,8 @@ impl Lease {
             if let Err(error) = self.release().await {
                 tracing::warn!(%error, "the relay's lease could not be released; another process waits until it has expired");
             }
-        });
-        (standing, task)
+        };
+        (standing, keeper)
     }
 
     fn standing(&self) -> Option<Standing> {

@@ -9,6 +9,7 @@
 //! It holds no database transaction while it waits for Kafka. In memory it holds three batches at most, one that is
 //! read, one that waits, one that is handed over, and what the producer's own queue may take.
 
+pub mod broker;
 pub mod cursor;
 pub mod dead_letters;
 pub mod lease;
@@ -21,7 +22,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use domain::{event::Stream, lane::Lane};
@@ -29,12 +30,14 @@ use store::{
     Store,
     batch::LogEvent,
     error::ReadError,
+    fault::{self, Fault},
     log::{self, Span},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 use uuid::Uuid;
 
 use self::{
+    broker::{Broker, Publish},
     dead_letters::Groups,
     lease::{Lease, Standing},
     recovery::Progress,
@@ -42,11 +45,10 @@ use self::{
 use crate::{
     engine::jittered,
     kafka::{
-        self,
         ends::EndsError,
-        publisher::{LastOffsets, PublishError, Publisher},
+        publisher::{LastOffsets, PublishError},
         record::{self, Outgoing, Topic},
-        topics::{self, TopicError},
+        topics::TopicError,
     },
     position::Place,
 };
@@ -56,6 +58,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How often ends are noted, and dead letters looked for, while there is work.
 const NOTE_INTERVAL: Duration = Duration::from_millis(500);
 const DEAD_LETTERS_INTERVAL: Duration = Duration::from_millis(250);
+/// How often the relay looks whether the topics are still there, and still the same: nobody may be publishing.
+const TOPICS_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// The broker marks a committed transaction in all of its partitions only after it has answered; a transaction that begins
@@ -117,20 +121,24 @@ impl Trouble {
 }
 
 /// Publishes the log until `stopping` turns true, whenever this process holds the lease.
-pub async fn run(
+pub async fn run<B: Broker>(
     store: Store,
-    kafka: kafka::Settings,
+    broker: B,
     settings: Settings,
     groups: Groups,
     mut stopping: watch::Receiver<bool>,
 ) {
     let (stop_lease, lease_stopping) = watch::channel(false);
     let (standing, keeper) = Lease::new(store.clone(), settings.lease).keep(lease_stopping);
-    let mut relay = Relay { store, kafka, settings, groups, standing, published: Arc::default() };
+    // Ends with this future, whoever ends it.
+    let mut keepers = JoinSet::new();
+    keepers.spawn(keeper);
+    let mut relay = Relay { store, broker, settings, groups, standing, published: Arc::default() };
     let mut pause = BACKOFF_MIN;
     while !*stopping.borrow() {
         if relay.epoch().is_none() {
             tokio::select! {
+                biased;
                 _ = relay.standing.changed() => {}
                 _ = stopping.changed() => {}
             }
@@ -145,6 +153,7 @@ pub async fn run(
                 tracing::warn!(reason = %trouble, "publishing has stopped; it is tried again");
             }
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(jittered(pause)) => {}
                 _ = stopping.changed() => {}
             }
@@ -152,22 +161,25 @@ pub async fn run(
         }
     }
     stop_lease.send_replace(true);
-    drop(keeper.await);
+    drop(keepers.join_next().await);
 }
 
 /// Publishes all that is in the log now, once; for `fintech topics rebuild`. Counts what it publishes.
-pub async fn catch_up(
+pub async fn catch_up<B: Broker>(
     store: Store,
-    kafka: kafka::Settings,
+    broker: B,
     settings: Settings,
     groups: Groups,
     published: Arc<AtomicU64>,
 ) -> Result<(), String> {
     let (stop_lease, lease_stopping) = watch::channel(false);
     let (standing, keeper) = Lease::new(store.clone(), settings.lease).keep(lease_stopping);
+    // Ends with this future, whoever ends it.
+    let mut keepers = JoinSet::new();
+    keepers.spawn(keeper);
     let (_never, mut stopping) = watch::channel(false);
     let patience = Instant::now() + settings.lease * LEASES_WAITED_FOR;
-    let mut relay = Relay { store, kafka, settings, groups, standing, published };
+    let mut relay = Relay { store, broker, settings, groups, standing, published };
     while relay.epoch().is_none() {
         if Instant::now() > patience {
             return Err(
@@ -189,13 +201,13 @@ pub async fn catch_up(
         }
     };
     stop_lease.send_replace(true);
-    drop(keeper.await);
+    drop(keepers.join_next().await);
     led.map_err(|trouble| trouble.to_string())
 }
 
-struct Relay {
+struct Relay<B> {
     store: Store,
-    kafka: kafka::Settings,
+    broker: B,
     settings: Settings,
     groups: Groups,
     standing: watch::Receiver<Option<Standing>>,
@@ -218,37 +230,39 @@ struct Sent {
     letters: BTreeSet<Uuid>,
 }
 
-impl Relay {
+impl<B: Broker> Relay<B> {
     fn epoch(&self) -> Option<i64> {
         self.standing.borrow().filter(Standing::is_held).map(|standing| standing.epoch)
     }
 
     async fn lead(&mut self, stopping: &mut watch::Receiver<bool>, once: bool) -> Result<(), Trouble> {
         let lanes = self.store.lanes();
-        let checked = topics::ensure(&self.kafka, lanes).await?;
+        let checked = self.broker.ensure_topics(lanes).await?;
         for topic in &checked.made {
             tracing::info!(topic, partitions = lanes, "made a topic");
         }
-        let mut kafka = self.kafka.clone();
-        kafka.limit_message_bytes(checked.message_bytes_max);
-        let publisher = Publisher::start(&kafka).await?;
-        let led = self.publish_all(&publisher, &kafka, stopping, once).await;
+        let mut broker = self.broker.clone();
+        broker.limit_message_bytes(checked.message_bytes_max);
+        let publisher = broker.publisher().await?;
+        let led = self.publish_all(&publisher, &broker, stopping, once).await;
         publisher.close().await;
         led
     }
 
     async fn publish_all(
         &mut self,
-        publisher: &Publisher,
-        kafka: &kafka::Settings,
+        publisher: &B::Publisher,
+        broker: &B,
         stopping: &mut watch::Receiver<bool>,
         once: bool,
     ) -> Result<(), Trouble> {
-        let mut progress = recovery::find_out(&self.store, kafka).await?;
+        let bytes_max = broker.message_bytes_max();
+        let mut progress = recovery::find_out(&self.store, broker).await?;
         let mut commits = self.store.commits();
         let mut noted_at = Instant::now();
+        let mut checked_at = Instant::now();
         let mut letters_at = None::<Instant>;
-        let mut next_at = tokio::time::Instant::now();
+        let mut next_at = Instant::now();
         loop {
             commits.mark_unchanged();
             let Some(epoch) = self.epoch() else { break };
@@ -259,18 +273,23 @@ impl Relay {
             let mut letters = Vec::new();
             if letters_at.is_none_or(|at| at.elapsed() > DEAD_LETTERS_INTERVAL) {
                 letters_at = Some(Instant::now());
-                letters =
-                    dead_letters::unpublished(self.store.reads(), &self.groups, kafka.message_bytes_max)
-                        .await?;
+                letters = dead_letters::unpublished(self.store.reads(), &self.groups, bytes_max).await?;
             }
             if noted_at.elapsed() > NOTE_INTERVAL && !progress.is_noted {
                 self.note(&mut progress, epoch).await?;
                 noted_at = Instant::now();
             }
+            if checked_at.elapsed() > TOPICS_CHECK_INTERVAL {
+                publisher.check_topics().await?;
+                checked_at = Instant::now();
+            }
             if !batch.events.is_empty() || !letters.is_empty() {
-                let sent = self.send(publisher, kafka, &mut progress, batch, letters).await?;
+                let sent = self.send(publisher, bytes_max, &mut progress, batch, letters).await?;
+                if fault::is_on(Fault::NoteBeforePublish) {
+                    self.note_early(&sent, &mut progress, epoch).await?;
+                }
                 let last = publisher.commit(progress.offsets.clone()).await?;
-                next_at = tokio::time::Instant::now() + PAUSE_BEHIND_COMMIT;
+                next_at = Instant::now() + PAUSE_BEHIND_COMMIT;
                 self.settle(sent, last, &mut progress).await?;
                 tokio::time::sleep_until(next_at).await;
                 continue;
@@ -279,6 +298,7 @@ impl Relay {
                 break;
             }
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(POLL_INTERVAL) => {}
                 changed = commits.changed() => if changed.is_err() { break },
                 _ = stopping.changed() => {}
@@ -332,8 +352,8 @@ impl Relay {
     /// Hands the events over, and as long as there are more of them the next ones, which are read meanwhile.
     async fn send(
         &self,
-        publisher: &Publisher,
-        kafka: &kafka::Settings,
+        publisher: &B::Publisher,
+        bytes_max: usize,
         progress: &mut Progress,
         mut batch: Batch,
         letters: Vec<dead_letters::Letter>,
@@ -346,7 +366,7 @@ impl Relay {
         loop {
             let Batch { events, more_waits } = batch;
             sent.events += events.len() as u64;
-            let records = events.iter().map(|event| encode(event, kafka.message_bytes_max)).collect();
+            let records = events.iter().map(|event| encode(event, bytes_max)).collect();
             log_published(&events);
             sent.to.extend(events.iter().map(|event| ((event.stream, event.lane), event.position)));
             drop(events);
@@ -385,6 +405,15 @@ impl Relay {
         #[cfg(debug_assertions)]
         crate::fail::at("relay.settled");
         Ok(())
+    }
+
+    /// [`Fault::NoteBeforePublish`].
+    async fn note_early(&self, sent: &Sent, progress: &mut Progress, epoch: i64) -> Result<(), Trouble> {
+        for (place, position) in &sent.to {
+            let offset = progress.ends.get(place).map_or(0, |(_, offset)| offset + 1);
+            progress.ends.insert(*place, (*position, offset));
+        }
+        self.note(progress, epoch).await
     }
 
     async fn note(&self, progress: &mut Progress, epoch: i64) -> Result<(), Trouble> {

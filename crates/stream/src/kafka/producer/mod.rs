@@ -125,6 +125,22 @@ pub struct Config {
 /// A partition of a topic.
 type Place = (Topic, i32);
 
+/// The offsets of the first and the last record of a transaction in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    pub first: i64,
+    pub last: i64,
+}
+
+impl Extent {
+    pub fn add(&mut self, other: Self) {
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+    }
+}
+
+pub type Extents = BTreeMap<Place, Extent>;
+
 pub struct Producer {
     config: Config,
     cluster: Cluster,
@@ -141,8 +157,10 @@ pub struct Producer {
     rejection: Option<ProduceError>,
     /// Partitions of the open transaction.
     added: BTreeSet<Place>,
-    /// Offsets of the last records of the open transaction.
-    ends: BTreeMap<Place, i64>,
+    /// Where the records of the open transaction lie.
+    extents: Extents,
+    /// Whether the last request named topics by their ids, so that none is published to that was made anew.
+    goes_by_ids: bool,
 }
 
 struct InFlight {
@@ -193,7 +211,8 @@ impl Producer {
                         rejected: Vec::new(),
                         rejection: None,
                         added: BTreeSet::new(),
-                        ends: BTreeMap::new(),
+                        extents: Extents::new(),
+                        goes_by_ids: false,
                     });
                 }
                 Err(error) if error.is_passing() && Instant::now() + pause < deadline => {
@@ -223,13 +242,21 @@ impl Producer {
         Ok(())
     }
 
-    /// Waits until all records of the open transaction are acknowledged by all replicas in sync. Gives where the last
-    /// ones lie.
-    pub fn flush(&mut self, deadline: Instant) -> Result<&BTreeMap<Place, i64>, ProduceError> {
+    /// Waits until all records of the open transaction are acknowledged by all replicas in sync. Gives where they lie.
+    pub fn flush(&mut self, deadline: Instant) -> Result<&Extents, ProduceError> {
         self.send_building()?;
         self.receive_all()?;
         self.send_rejected_again(deadline)?;
-        Ok(&self.ends)
+        if !self.goes_by_ids && !self.added.is_empty() {
+            // A broker that takes names says nothing when one of them is another topic now.
+            self.check_topics()?;
+        }
+        Ok(&self.extents)
+    }
+
+    /// Whether the topics are still those that this producer began with.
+    pub fn check_topics(&mut self) -> Result<(), ProduceError> {
+        self.cluster.refresh()
     }
 
     /// Until what was sent away for a passing reason is there, or the attempts are used up.
@@ -288,7 +315,7 @@ impl Producer {
             self.coordinator = self.cluster.coordinator(&self.config.transactional_id)?;
         }
         self.added.clear();
-        self.ends.clear();
+        self.extents.clear();
         Ok(())
     }
 
@@ -349,6 +376,7 @@ impl Producer {
             }
             let max = self.by_transaction_version(PRODUCE_VERSION_1, PRODUCE_VERSION_MAX);
             let version = self.cluster.broker(leader)?.version::<ProduceRequest>(max)?;
+            self.goes_by_ids = version >= PRODUCE_BY_ID;
             let request = self.request(&batches, version);
             self.cluster.broker(leader)?.send(&request, version)?;
             self.in_flight.entry(leader).or_default().push_back(InFlight { version, batches });
@@ -461,9 +489,9 @@ impl Producer {
                 let place = (known, partition.index);
                 let Some(sealed) = batches.remove(&place) else { continue };
                 let Some(code) = partition.error_code.err() else {
-                    let last = partition.base_offset + i64::from(sealed.count) - 1;
-                    let end = self.ends.entry(place).or_insert(last);
-                    *end = (*end).max(last);
+                    let first = partition.base_offset;
+                    let batch = Extent { first, last: first + i64::from(sealed.count) - 1 };
+                    self.extents.entry(place).or_insert(batch).add(batch);
                     continue;
                 };
                 self.take_rejection(code, partition.error_message.as_deref(), sealed)?;

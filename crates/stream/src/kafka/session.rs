@@ -1,0 +1,224 @@
+//! What goes on between joining a group and leaving it: poll, hand what came to each consumer's engine, poll again. The
+//! client behind it is librdkafka's, or the simulator's.
+
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+
+use store::Store;
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    slot::{Item, Slot},
+    watchdog::Watchdog,
+};
+use crate::{
+    consumer::Consumer,
+    engine::{self, Engine, Trouble},
+    position::Place,
+};
+
+/// How long a poll waits for a message.
+pub(super) const POLL_MAX: Duration = Duration::from_millis(100);
+/// Messages of one partition that wait for a consumer before the reading of it pauses.
+const PENDING_A_PLACE_MAX: usize = 5000;
+/// Messages that are taken in between two batches, in batches.
+const INTAKE_BATCHES: usize = 2;
+
+/// A member of a group, as its consumers need it.
+pub trait Client {
+    /// Waits for what comes next, not longer than it is told.
+    fn poll(&mut self, wait: Duration) -> impl Future<Output = Polled>;
+
+    /// What has changed about the assignment since the last time. Changes while it polls only, so never in the middle
+    /// of a batch.
+    fn changes(&mut self) -> Vec<Change>;
+
+    fn message_came(&mut self, place: Place);
+
+    fn end_reached(&mut self, partition: i32);
+
+    /// All consumers of a place have come so far, the next offset to read; and whether something of it waits.
+    fn handled(&mut self, place: Place, offset: Option<i64>, is_busy: bool);
+
+    /// Stops or resumes the reading of a place.
+    fn hold(&mut self, place: Place, held: bool);
+
+    /// Commits what was handled, now and then; failures are told and tried again with the next one.
+    fn commit_now_and_then(&mut self);
+
+    /// Takes the ends of places that have been read to their ends for handled: behind the last record lies the marker
+    /// of its transaction, which is never delivered.
+    fn settle_ends(&mut self);
+}
+
+pub enum Polled {
+    Message(Place, Item),
+    /// Of a topic that is not ours, or trouble that the client mends by itself.
+    Passing,
+    End(i32),
+    Nothing,
+    /// The client is of no more use.
+    Fatal(String),
+}
+
+#[derive(Clone, Debug)]
+pub enum Change {
+    Assigned(Vec<Place>),
+    Revoked(Vec<Place>),
+}
+
+/// The consumers of a group in one process, over all its memberships.
+pub struct Desk {
+    store: Store,
+    slots: Vec<Slot>,
+    session_timeout: Duration,
+    intake_max: usize,
+    /// How many clients there have been, with this one.
+    #[cfg(debug_assertions)]
+    clients: u32,
+}
+
+impl Desk {
+    pub fn new(
+        store: &Store,
+        consumers: &[Arc<dyn Consumer>],
+        settings: engine::Settings,
+        session_timeout: Duration,
+    ) -> Self {
+        let slot =
+            |consumer: &Arc<dyn Consumer>| Slot::new(Engine::new(store.clone(), consumer.clone(), settings));
+        Self {
+            store: store.clone(),
+            slots: consumers.iter().map(slot).collect(),
+            session_timeout,
+            intake_max: settings.batch_events_max * INTAKE_BATCHES,
+            #[cfg(debug_assertions)]
+            clients: 0,
+        }
+    }
+
+    /// Until the group is to be left; or joined anew, because its client is of no more use.
+    pub async fn run(&mut self, client: &mut impl Client, stopping: &watch::Receiver<bool>) {
+        #[cfg(debug_assertions)]
+        {
+            self.clients += 1;
+        }
+        let mut watchdog = Watchdog::new(self.session_timeout);
+        while !*stopping.borrow() {
+            if let Err(reason) = self.take_in(client).await {
+                tracing::error!(reason, "the client of the consumer group is replaced");
+                break;
+            }
+            for index in 0..self.slots.len() {
+                self.handle(index).await;
+            }
+            self.account(client);
+            client.commit_now_and_then();
+            if watchdog.is_due()
+                && let Some(reason) = watchdog.check(&self.store, &mut self.slots).await
+            {
+                tracing::error!(reason, "the consumer group stands still; its client is replaced");
+                break;
+            }
+        }
+        for slot in &mut self.slots {
+            slot.places.clear();
+        }
+    }
+
+    /// Polls: waits for a first message unless there is work, and takes what else is there.
+    async fn take_in(&mut self, client: &mut impl Client) -> Result<(), String> {
+        let mut wait = self.slots.iter().map(Slot::wait).min().unwrap_or(POLL_MAX).min(POLL_MAX);
+        let mut taken = 0;
+        while taken < self.intake_max {
+            let polled = client.poll(wait).await;
+            let waited = std::mem::take(&mut wait);
+            self.take_changes(client);
+            match polled {
+                Polled::Message(place, item) => {
+                    taken += 1;
+                    self.deliver(client, place, item);
+                }
+                Polled::Passing => {}
+                Polled::End(partition) => client.end_reached(partition),
+                Polled::Fatal(reason) => return Err(reason),
+                Polled::Nothing => {
+                    if taken == 0 && waited >= POLL_MAX {
+                        client.settle_ends();
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_changes(&mut self, client: &mut impl Client) {
+        for change in client.changes() {
+            for slot in &mut self.slots {
+                match &change {
+                    Change::Assigned(places) => slot.take_over(places),
+                    Change::Revoked(places) => slot.give_away(places),
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, client: &mut impl Client, place: Place, item: Item) {
+        #[cfg(debug_assertions)]
+        if crate::fail::is_deaf(self.clients) {
+            return;
+        }
+        client.message_came(place);
+        let mut readers: Vec<&mut Slot> = self.slots.iter_mut().filter(|slot| slot.reads(place)).collect();
+        // Nearly always there is one reader, which gets the item itself.
+        if let Some(last) = readers.pop() {
+            for slot in readers {
+                slot.push(place, item.copy());
+            }
+            last.push(place, item);
+        }
+    }
+
+    async fn handle(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        if slot.has_stopped || slot.paused_until.is_some_and(|until| until > Instant::now()) {
+            return;
+        }
+        slot.paused_until = None;
+        match slot.handle().await {
+            Ok(()) => {}
+            Err(Trouble::Transient(reason)) => {
+                slot.paused_until = Some(Instant::now() + slot.engine.back_off(&reason));
+            }
+            Err(Trouble::Stopped(stopped)) => {
+                tracing::error!(consumer = slot.engine.consumer().name(), error = %stopped, "the consumer has stopped");
+                slot.has_stopped = true;
+                slot.places.clear();
+            }
+        }
+    }
+
+    /// Tells the client how far all consumers of a place have come, and lets it read on or wait.
+    fn account(&self, client: &mut impl Client) {
+        let mut places: BTreeMap<Place, Come> = BTreeMap::new();
+        for slot in &self.slots {
+            let known = slot.engine.known_positions();
+            for (place, pending) in &slot.places {
+                let mark = known.and_then(|positions| positions.get(place));
+                let come = places.entry(*place).or_insert(Come { offset: Some(i64::MAX), waiting: 0 });
+                come.offset = come.offset.min(mark.and_then(|mark| mark.kafka_offset));
+                come.waiting = come.waiting.max(pending.items.len());
+            }
+        }
+        for (place, Come { offset, waiting }) in &places {
+            client.handled(*place, *offset, *waiting > 0);
+            client.hold(*place, *waiting >= PENDING_A_PLACE_MAX);
+        }
+    }
+}
+
+/// How far the consumers of a place have come, and what waits for the slowest.
+struct Come {
+    offset: Option<i64>,
+    waiting: usize,
+}
