@@ -1,5 +1,6 @@
 //! The command line: one subcommand a role.
 
+mod bench;
 mod config;
 mod consumers;
 mod dead_letters;
@@ -74,6 +75,9 @@ enum Command {
     /// Compare the tables and the topics with the log, and the log with itself; end with 1 when something is wrong, with
     /// 2 when it could not be found out
     Reconcile(reconcile::Options),
+    /// Measure a platform, and check what it acknowledged; end with 1 when the ledger does not agree, with 2 when it could
+    /// not be found out
+    Bench(Box<bench::Bench>),
     /// Run a consumer again over events that it has handled
     Replay(replay::Replay),
     /// Care for the topics on Kafka
@@ -97,6 +101,9 @@ enum ConfigCommand {
 /// A consumer's transaction on SQLite may keep one busy; requests are answered by the others.
 const WORKER_THREADS_MIN: usize = 2;
 
+/// Of `fintech bench`, whatever the settings say.
+const BENCH_LOG_LEVEL: &str = "warn";
+
 const COULD_NOT_BE_FOUND_OUT: u8 = 2;
 
 pub fn run() -> ExitCode {
@@ -104,7 +111,7 @@ pub fn run() -> ExitCode {
     let command = command.unwrap_or(Command::Serve);
     let failure = match command {
         // 1 says that it was found out, and that something is wrong.
-        Command::Reconcile(_) => ExitCode::from(COULD_NOT_BE_FOUND_OUT),
+        Command::Reconcile(_) | Command::Bench(_) => ExitCode::from(COULD_NOT_BE_FOUND_OUT),
         _ => ExitCode::FAILURE,
     };
     obey(global, command).unwrap_or_else(|error| {
@@ -133,6 +140,12 @@ fn obey(global: Global, command: Command) -> anyhow::Result<ExitCode> {
         Command::Reconcile(options) => {
             return block_on(&layers, Output::Stderr, |settings| reconcile::run(options, settings));
         }
+        Command::Bench(options) => {
+            let mut settings = Settings::from_layers(&layers)?;
+            // What is said goes between the lines of its progress.
+            BENCH_LOG_LEVEL.clone_into(&mut settings.logging.level);
+            return block_on_with(settings, Output::Stderr, |settings| bench::run(*options, settings));
+        }
         Command::Replay(options) => {
             block_on(&layers, Output::Stderr, |settings| replay::run(options, settings))
         }
@@ -158,7 +171,17 @@ fn block_on<F, T>(layers: &Layers, logs: Output, role: impl FnOnce(Settings) -> 
 where
     F: Future<Output = anyhow::Result<T>>,
 {
-    let settings = Settings::from_layers(layers)?;
+    block_on_with(Settings::from_layers(layers)?, logs, role)
+}
+
+fn block_on_with<F, T>(
+    settings: Settings,
+    logs: Output,
+    role: impl FnOnce(Settings) -> F,
+) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
     logging::start(&settings.logging, logs);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -12,3 +12,13 @@ pub fn bar(events: u64) -> ProgressBar {
     ProgressBar::with_draw_target(Some(events), ProgressDrawTarget::stderr())
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
+
+/// For work whose end is not known.
+pub fn spinner() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    spinner.enable_steady_tick(std::time::Duration::from_millis(100));
+    spinner
+}
