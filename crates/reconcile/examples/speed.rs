@@ -92,7 +92,8 @@ async fn fill(store: &Store, payments: usize) -> Outcomes<()> {
     let mut merchants = Vec::new();
     for number in 0..MERCHANTS {
         let id = MerchantId(Uuid::now_v7());
-        let action = Action::CreateMerchant { name: "Test".to_owned(), email: format!("{number}@example.com") };
+        let action =
+            Action::CreateMerchant { name: "Test".to_owned(), email: format!("{number}@example.com") };
         submit(store, id, action, None).await?;
         merchants.push(id);
     }

@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 /// How long a call to the database or to Kafka takes.
 const LATENCY_MAX_US: u64 = 3000;
+/// How much later than its connection breaks a commit may be made.
+const LATE_MAX_MS: u64 = 40;
 const STARTED_AT_MICROS: i64 = 1_795_000_000_000_000;
 
 /// How the commit of a transaction ends.
@@ -159,9 +161,10 @@ impl Chaos {
             Commit::Lost
         } else if state.commit_answers_to_lose > 0 {
             state.commit_answers_to_lose -= 1;
-            match fastrand::bool() {
-                true => Commit::AnswerLost,
-                false => Commit::MadeLate(Duration::from_millis(fastrand::u64(0..40))),
+            if fastrand::bool() {
+                Commit::AnswerLost
+            } else {
+                Commit::MadeLate(Duration::from_millis(fastrand::u64(0..LATE_MAX_MS)))
             }
         } else {
             Commit::Made

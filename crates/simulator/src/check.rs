@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{event::Stream, id::CommandId, lane::Lane};
+use domain::{command::Action, event::Stream, id::CommandId, lane::Lane};
 use store::{
+    Store,
     batch::LogEvent,
     log::{self, Verifier},
     memory::Memory,
@@ -13,6 +14,7 @@ use stream::{
     kafka::record::{self, Incoming, Topic},
     position::{self, Place},
 };
+use tokio::sync::watch;
 
 use crate::{
     callers::{Asked, Told},
@@ -64,14 +66,14 @@ impl Checker {
     }
 
     /// All that holds when nothing is under way.
-    pub async fn at_rest(&mut self, kafka: &Kafka) -> Verdict {
+    pub async fn at_rest(&mut self, kafka: &Kafka, store: &Store) -> Verdict {
         self.the_topics_hold_the_log(kafka, true)?;
         for consumer in [ON_KAFKA, ON_THE_LOG] {
             self.everything_was_handled(consumer).await?;
             self.effects_are_in_order(consumer).await?;
         }
         self.offsets_lie_behind_the_topics(kafka).await?;
-        self.reconciled().await
+        self.reconciled(store).await
     }
 
     /// Invariant 3, and the heads' own word for it.
@@ -108,7 +110,7 @@ impl Checker {
                     Told::Nothing => {}
                     Told::Broken(reason) => return wrong(reason),
                     Told::Answer(given) => {
-                        let changes = self.changes(request);
+                        let changes = Self::changes(request);
                         if changes && effects == 0 {
                             return wrong("an acknowledged change is not in the log");
                         }
@@ -127,8 +129,7 @@ impl Checker {
     }
 
     /// Whether an answer to the request means that there is an event of it. What is so already needs none.
-    fn changes(&self, request: &Asked) -> bool {
-        use domain::command::Action;
+    const fn changes(request: &Asked) -> bool {
         match &request.action {
             Action::CreateMerchant { .. }
             | Action::CreatePayments(_)
@@ -327,17 +328,19 @@ impl Checker {
     }
 
     /// Invariant 6: the log folds to the tables.
-    async fn reconciled(&self) -> Verdict {
+    async fn reconciled(&self, store: &Store) -> Verdict {
         struct Breaks(Vec<String>);
         impl reconcile::Listener for Breaks {
-            fn found(&mut self, found: reconcile::Break) {
+            fn found(&mut self, found: &reconcile::Break) {
                 self.0.push(format!("{found:?}"));
             }
 
             fn advanced(&mut self, _: usize) {}
         }
         let mut breaks = Breaks(Vec::new());
-        let run = reconcile::run(&self.memory, &mut breaks).await;
+        let settings = reconcile::Settings { kafka: None, load_percent_max: 100 };
+        let (_stop, stopping) = watch::channel(false);
+        let run = reconcile::run(store, &self.memory, &settings, &mut breaks, stopping).await;
         run.map_err(|error| format!("it could not be reconciled: {error}"))?;
         match breaks.0.first() {
             Some(first) => Err(format!("reconcile found {} breaks, the first: {first}", breaks.0.len())),

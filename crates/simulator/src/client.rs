@@ -146,12 +146,12 @@ impl Producer {
 
 impl Producer {
     fn check(&self) -> Result<(), PublishError> {
-        if self.connection.kafka.incarnations() == self.topics { Ok(()) } else { Err(self.made_anew()) }
+        if self.connection.kafka.incarnations() == self.topics { Ok(()) } else { Err(of_another_topic()) }
     }
+}
 
-    fn made_anew(&self) -> PublishError {
-        PublishError::TopicMadeAnew("of the simulation".to_owned())
-    }
+fn of_another_topic() -> PublishError {
+    PublishError::TopicMadeAnew("of the simulation".to_owned())
 }
 
 fn fenced() -> PublishError {
@@ -187,7 +187,7 @@ impl Publish for Producer {
             return Err(failure);
         }
         if made_anew(&extents, &behind).is_some() {
-            return Err(self.made_anew());
+            return Err(of_another_topic());
         }
         // By their ids topics are told apart when they are written to, by their names only now.
         if !extents.is_empty() {

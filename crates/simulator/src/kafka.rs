@@ -95,7 +95,10 @@ struct Group {
     offsets: BTreeMap<Place, i64>,
 }
 
-/// What a producer may do when it says what it wants to.
+/// Where a record lies.
+pub type Appended = ((Topic, i32), i64);
+
+/// The producer's epoch is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fenced;
 
@@ -152,7 +155,7 @@ impl Kafka {
         epoch: u64,
         transaction: &mut Option<Transaction>,
         records: &[Outgoing],
-    ) -> Result<Vec<((Topic, i32), i64)>, Fenced> {
+    ) -> Result<Vec<Appended>, Fenced> {
         let mut state = self.state();
         if state.epoch != epoch {
             return Err(Fenced);

@@ -152,6 +152,7 @@ impl Schedule {
     }
 
     /// The same world with only some of the steps; the time between those that stay is kept.
+    #[must_use]
     pub fn with_steps(&self, kept: &[usize]) -> Self {
         let mut steps = Vec::with_capacity(kept.len());
         let mut pause = Duration::ZERO;

@@ -205,10 +205,10 @@ impl World {
             if letters > 0 {
                 self.nodes[0].redrive();
             }
-            let verdict = match (self.calls.len(), letters) {
-                (0, 0) => self.checker.at_rest(&kafka).await,
-                (calls, letters) => {
-                    Err(format!("{calls} calls are not answered, {letters} dead letters open"))
+            let verdict = match (self.calls.len(), letters, self.nodes[0].store()) {
+                (0, 0, Some(store)) => self.checker.at_rest(&kafka, &store).await,
+                (calls, letters, _) => {
+                    Err(format!("{calls} calls are not answered, {letters} dead letters are open"))
                 }
             };
             match verdict {
