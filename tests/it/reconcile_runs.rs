@@ -134,6 +134,7 @@ fn goes_on(server: &Server) {
     assert_eq!(whole, went_on);
 }
 
+/// Failure mode 107.
 fn a_run_that_was_killed_is_gone_on_with(server: &mut Server) {
     let slow = slow(server);
     // Nobody takes it away from one that lives.
@@ -143,6 +144,7 @@ fn a_run_that_was_killed_is_gone_on_with(server: &mut Server) {
     goes_on(server);
 }
 
+/// Failure mode 107.
 fn a_run_that_was_stopped_is_gone_on_with_at_once(server: &mut Server) {
     let mut slow = slow(server);
     slow.stop();

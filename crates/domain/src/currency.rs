@@ -1,6 +1,9 @@
 //! Currencies of ISO 4217 that have a minor unit.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::atomic::{AtomicU8, Ordering},
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -15,11 +18,18 @@ pub struct Currency {
 impl Currency {
     /// Letters of either case; `None` for what is not in ISO 4217 or has no minor unit.
     pub fn parse(text: &str) -> Option<Self> {
-        let upper = text.to_ascii_uppercase();
-        let listed = iso_currency::Currency::from_code(&upper)?;
-        let exponent = u8::try_from(listed.exponent()?).ok()?;
-        let code = upper.as_bytes().try_into().ok()?;
-        Some(Self { code, exponent })
+        let mut code: [u8; 3] = text.as_bytes().try_into().ok()?;
+        code.make_ascii_uppercase();
+        let number = number(code)?;
+        let known = match KNOWN[number].load(Ordering::Relaxed) {
+            0 => {
+                let known = listed_exponent(code).map_or(NOT_LISTED, |exponent| exponent + 2);
+                KNOWN[number].store(known, Ordering::Relaxed);
+                known
+            }
+            known => known,
+        };
+        (known != NOT_LISTED).then(|| Self { code, exponent: known - 2 })
     }
 
     pub fn code(&self) -> &str {
@@ -30,6 +40,23 @@ impl Currency {
     pub const fn exponent(self) -> u8 {
         self.exponent
     }
+}
+
+/// What was found out about each three letters: 0 is nothing yet, otherwise the exponent and two. A currency is read with
+/// every row and every event, and looking it up in the list takes longer than all the rest of it.
+static KNOWN: [AtomicU8; 26 * 26 * 26] = [const { AtomicU8::new(0) }; 26 * 26 * 26];
+const NOT_LISTED: u8 = 1;
+
+/// Three upper-case letters as a number in base 26.
+fn number(code: [u8; 3]) -> Option<usize> {
+    code.iter().try_fold(0, |number, letter| {
+        letter.is_ascii_uppercase().then(|| number * 26 + usize::from(letter - b'A'))
+    })
+}
+
+fn listed_exponent(code: [u8; 3]) -> Option<u8> {
+    let listed = iso_currency::Currency::from_code(str::from_utf8(&code).ok()?)?;
+    u8::try_from(listed.exponent()?).ok()
 }
 
 impl fmt::Display for Currency {

@@ -101,7 +101,7 @@ fn reconcile(
     registry: &Registry,
     stopping: &watch::Receiver<bool>,
 ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
-    let db = store::open_reads(&settings.store.location, 1)?;
+    let db = store::open_reads(&settings.store.location, reconcile::READERS)?;
     let Reconcile { interval, load_percent_max } = settings.reconcile;
     let settings = reconciler::settings(settings, load_percent_max);
     Ok(reconciler::run(store.clone(), db, settings, interval, registry.clone(), stopping.clone()))

@@ -31,7 +31,7 @@ const MERCHANTS: usize = 100;
 const BULK_PAYMENTS: usize = 500;
 /// Bulk commands and their completions that are in flight.
 const IN_FLIGHT: usize = 8;
-/// `utime` and `stime` of `/proc/self/stat` count these (`man 5 proc`, USER_HZ).
+/// `utime` and `stime` of `/proc/self/stat` count these (`man 5 proc`).
 const TICKS_A_SECOND: f64 = 100.0;
 
 type Outcomes<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -46,7 +46,7 @@ async fn main() -> Outcomes<()> {
     if is_new {
         fill(&store, payments).await?;
     }
-    let db = store::open_reads(&Location::Sqlite(path), 1)?;
+    let db = store::open_reads(&Location::Sqlite(path), reconcile::READERS)?;
     let (_stop, stopping) = watch::channel(false);
     let (began, cpu) = (Instant::now(), cpu_seconds()?);
     let settings = reconcile::Settings { kafka: None, load_percent_max: 100 };
@@ -112,7 +112,7 @@ async fn fill(store: &Store, payments: usize) -> Outcomes<()> {
 
 async fn pay(store: Store, merchant: MerchantId, bulk: usize) -> Outcomes<()> {
     let new = |number: usize| NewPayment {
-        amount: AmountMinor::new(5000 + number as i64).expect("a small amount"),
+        amount: AmountMinor::new(5000).expect("a small amount"),
         currency: Currency::parse("USD").expect("a currency"),
         external_reference: Some(format!("order-{bulk}-{number}")),
         description: Some("A payment for something nice".to_owned()),

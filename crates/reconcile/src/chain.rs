@@ -3,7 +3,7 @@
 use domain::{event::Stream, lane::Lane};
 use store::{
     batch::LaneHead,
-    log::{self, Flaw, Verifier},
+    log::{self, Flaw, SealedRow, Verifier},
 };
 
 use crate::{Area, Error, Kind, PAGE, progress::Phase, run::Run};
@@ -19,37 +19,48 @@ pub async fn walk(run: &mut Run<'_>, lanes_done: usize) -> Result<(), Error> {
 }
 
 async fn lane(run: &mut Run<'_>, head: &LaneHead) -> Result<(), Error> {
+    let db = run.db;
     let mut verifier = Verifier::new(head.lane);
-    'lane: loop {
-        let page = log::found_behind_sequence(run.db, head.lane, verifier.sequence(), PAGE).await?;
-        for ((_, sequence), event) in &page {
-            if *sequence > head.sequence {
-                break 'lane;
-            }
-            run.summary.events += 1;
-            match event {
-                Ok(event) => {
-                    if let Err(flaw) = verifier.next(event) {
-                        tell(&flaw, run);
-                    }
-                }
-                Err(error) => {
-                    let place = Area::Events.at(format_args!("lane {} sequence {sequence}", head.lane));
-                    run.tell(Kind::Altered, place, "an event".to_owned(), error.to_string());
-                    verifier.pass(*sequence);
-                }
-            }
-        }
-        if page.is_empty() {
-            break;
-        }
+    let mut page = log::sealed(db, head.lane, 0, PAGE).await?;
+    while let Some(last) = page.last() {
+        let last = last.sequence()?;
+        // The next page is read while this one is verified.
+        let (next, ()) = tokio::join!(log::sealed(db, head.lane, last, PAGE), async {
+            verify(&page, head, &mut verifier, run);
+        });
         run.advanced(page.len());
         run.breathe().await?;
+        page = next?;
+        if last >= head.sequence {
+            break;
+        }
     }
     if let Err(flaw) = verifier.end(head) {
         tell(&flaw, run);
     }
     Ok(())
+}
+
+fn verify(page: &[SealedRow], head: &LaneHead, verifier: &mut Verifier, run: &mut Run<'_>) {
+    for row in page {
+        let Ok(sequence) = row.sequence() else { continue };
+        if sequence > head.sequence {
+            return;
+        }
+        run.summary.events += 1;
+        match row.link() {
+            Ok((link, hash)) => {
+                if let Err(flaw) = verifier.next_link(&link, hash) {
+                    tell(&flaw, run);
+                }
+            }
+            Err(error) => {
+                let place = Area::Events.at(format_args!("lane {} sequence {sequence}", head.lane));
+                run.tell(Kind::Altered, place, "an event".to_owned(), error.to_string());
+                verifier.pass(sequence);
+            }
+        }
+    }
 }
 
 fn tell(flaw: &Flaw, run: &mut Run<'_>) {

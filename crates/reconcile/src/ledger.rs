@@ -4,14 +4,14 @@ use std::collections::HashSet;
 
 use domain::{
     id::EventId,
-    lane::{Lane, lane_of},
+    lane::Lane,
     ledger::{AccountKey, AccountKind, Entry, Owner, posting},
 };
 use store::{
     batch::{LaneHead, LogEvent},
     error::ReadError,
     log,
-    tables::{self, AccountEnd, AccountPlace, EntryPlace},
+    tables::{self, AccountEnd, AccountPlace, EntryPlace, FoundEntry},
 };
 
 use crate::{
@@ -24,45 +24,52 @@ use crate::{
 /// Numbers without gaps, each balance the one before and the amount; and the sums of what was booked before the
 /// watermark.
 pub async fn entries(run: &mut Run<'_>, after: Option<EntryCursor>) -> Result<(), Error> {
-    let mut place = after.as_ref().map(EntryCursor::place);
-    let mut last = after.and_then(|cursor| cursor.last);
-    loop {
-        let page = tables::entries(run.db, place.as_ref(), PAGE).await?;
-        let Some((end, _)) = page.last() else { return Ok(()) };
-        place = Some(end.clone());
-        run.summary.entries += page.len() as u64;
-        run.advanced(page.len());
-        let uncovered = uncovered(run, &page).await?;
-        for (place, entry) in &page {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) => {
-                    let place = entry_at(in_words(&place.account), place.number);
-                    run.tell(Kind::Altered, place, "an entry".to_owned(), error.to_string());
-                    continue;
-                }
-            };
-            if !uncovered.contains(&entry.transaction_id) {
-                run.found.add(&sums::of_entry(entry));
-            }
-            let account = AccountCursor::new(&place.account);
-            let before = last.as_ref().filter(|last| last.account == account);
-            if before.is_none() && tables::account(run.db, &entry.account).await?.is_none() {
-                let place = Area::Accounts.at(describe(&entry.account));
-                run.tell(Kind::Missing, place, "an account".to_owned(), "no row".to_owned());
-            }
-            follows(before, entry, run);
-            last = Some(Last { account, number: entry.number, balance_minor: entry.balance_after_minor });
-        }
-        run.reached(|| Phase::Entries {
-            after: place.as_ref().map(|place| EntryCursor::new(place, last.clone())),
-        })
-        .await?;
+    let db = run.db;
+    let mut last = after.as_ref().and_then(|cursor| cursor.last.as_ref()).and_then(Last::read);
+    let mut page = tables::entries(db, after.as_ref().map(EntryCursor::place).as_ref(), PAGE).await?;
+    while let Some(end) = &page.end {
+        // The next page is read while this one is compared.
+        let (next, compared) =
+            tokio::join!(tables::entries(db, Some(end), PAGE), compare(&page.found, &mut last, run));
+        compared?;
+        run.advanced(page.found.len());
+        run.reached(|| Phase::Entries { after: Some(EntryCursor::new(end, last.map(Last::new))) }).await?;
+        page = next?;
     }
+    Ok(())
 }
 
-fn follows(before: Option<&Last>, entry: &Entry, run: &mut Run<'_>) {
-    let (number, balance) = before.map_or((0, 0), |before| (before.number, before.balance_minor));
+/// The last entry of an account so far: number and balance.
+type Before = (AccountKey, i64, i64);
+
+async fn compare(page: &[FoundEntry], last: &mut Option<Before>, run: &mut Run<'_>) -> Result<(), Error> {
+    run.summary.entries += page.len() as u64;
+    let uncovered = uncovered(run, page).await?;
+    for entry in page {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err((place, error)) => {
+                let place = entry_at(in_words(&place.account), place.number);
+                run.tell(Kind::Altered, place, "an entry".to_owned(), error.to_string());
+                continue;
+            }
+        };
+        if !uncovered.contains(&entry.transaction_id) {
+            run.found.add(&sums::of_entry(entry));
+        }
+        let before = last.filter(|(account, ..)| *account == entry.account);
+        if before.is_none() && tables::account(run.db, &entry.account).await?.is_none() {
+            let place = Area::Accounts.at(describe(&entry.account));
+            run.tell(Kind::Missing, place, "an account".to_owned(), "no row".to_owned());
+        }
+        follows(before, entry, run);
+        *last = Some((entry.account, entry.number, entry.balance_after_minor));
+    }
+    Ok(())
+}
+
+fn follows(before: Option<Before>, entry: &Entry, run: &mut Run<'_>) {
+    let (number, balance) = before.map_or((0, 0), |(_, number, balance)| (number, balance));
     let place = || entry_at(describe(&entry.account), entry.number);
     if entry.number != number + 1 {
         let kind = if entry.number > number { Kind::Missing } else { Kind::Duplicate };
@@ -128,9 +135,9 @@ async fn book_again(run: &mut Run<'_>, buckets: &[usize]) -> Result<(), Error> {
         let mut sequence = 0;
         loop {
             let page = log::found_behind_sequence(run.db, lane, sequence, PAGE).await?;
-            let Some(((_, last), _)) = page.last().filter(|_| sequence < end) else { break };
+            let Some((last, _)) = page.last().filter(|_| sequence < end) else { break };
             sequence = *last;
-            for (_, event) in page.iter().filter(|((_, sequence), _)| *sequence <= end) {
+            for (_, event) in page.iter().filter(|(sequence, _)| *sequence <= end) {
                 // What cannot be read has been told already.
                 let Ok(event) = event else { continue };
                 event_is_booked(run, lane, event, buckets).await?;
@@ -153,13 +160,13 @@ async fn event_is_booked(
     let legs = sums::legs(&posting);
     if !legs
         .iter()
-        .any(|(leg, amount)| buckets.contains(&sums::of_leg(event, &posting, *leg, *amount).bucket))
+        .any(|(leg, amount)| buckets.contains(&sums::of_leg(&parsed, &posting, *leg, *amount).bucket))
     {
         return Ok(());
     }
     let mut sum = Some(0_i128);
     for (leg, amount_minor) in legs {
-        let expected = sums::of_leg(event, &posting, leg, amount_minor);
+        let expected = sums::of_leg(&parsed, &posting, leg, amount_minor);
         let at = tables::entries_at(run.db, &leg.account, event.occurred_at.as_micros()).await?;
         let own: Vec<&Entry> = at.iter().filter(|entry| entry.id == leg.entry_id).collect();
         let place = Area::Entries.at(format_args!("{} {}", describe(&leg.account), leg.entry_id));
@@ -194,11 +201,13 @@ async fn justify(run: &mut Run<'_>, buckets: &[usize]) -> Result<(), Error> {
     let mut place: Option<EntryPlace> = None;
     loop {
         let page = tables::entries(run.db, place.as_ref(), PAGE).await?;
-        let Some((end, _)) = page.last() else { return Ok(()) };
-        place = Some(end.clone());
-        let uncovered = uncovered(run, &page).await?;
+        if page.end.is_none() {
+            return Ok(());
+        }
+        place = page.end;
+        let uncovered = uncovered(run, &page.found).await?;
         // What cannot be read has been told already.
-        for entry in page.iter().filter_map(|(_, entry)| entry.as_ref().ok()) {
+        for entry in page.found.iter().filter_map(|entry| entry.as_ref().ok()) {
             let hash = sums::of_entry(entry);
             if !buckets.contains(&hash.bucket) || uncovered.contains(&entry.transaction_id) {
                 continue;
@@ -229,18 +238,11 @@ async fn justify(run: &mut Run<'_>, buckets: &[usize]) -> Result<(), Error> {
 /// The events behind the watermark by which entries of a page were booked: what they book is left to the next run. An
 /// entry and its event are committed together, so who sees the entry sees its event afterwards; an entry whose event is
 /// not there, or lies before the watermark, is not excused by its date.
-async fn uncovered(
-    run: &Run<'_>,
-    page: &[(EntryPlace, Result<Entry, ReadError>)],
-) -> Result<HashSet<EventId>, ReadError> {
+async fn uncovered(run: &Run<'_>, page: &[FoundEntry]) -> Result<HashSet<EventId>, ReadError> {
     let watermark = &run.watermark;
     let mut late = HashSet::new();
-    for entry in page.iter().filter_map(|(_, entry)| entry.as_ref().ok()) {
-        let lane = match entry.account.owner {
-            Owner::Merchant(merchant) => lane_of(merchant, watermark.lanes),
-            Owner::Platform(lane) => lane,
-        };
-        if !watermark.covers(lane, entry.created_at) {
+    for entry in page.iter().filter_map(|entry| entry.as_ref().ok()) {
+        if !watermark.covers(entry.account.owner, entry.created_at) {
             late.insert(entry.transaction_id);
         }
     }

@@ -45,6 +45,8 @@ use self::{
     runs::{Held, Left},
 };
 
+/// Readers that a run keeps busy: one reads ahead while another answers what is asked of what was read.
+pub const READERS: usize = 2;
 /// Rows or events that are read at once.
 const PAGE: usize = 1000;
 

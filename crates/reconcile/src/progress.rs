@@ -4,7 +4,13 @@
 //! and the second look where sums differ, begin anew. That is sound because the log before the watermark does not
 //! change, and what is written behind it is left to the next run anyway.
 
-use domain::{chain::Hash, lane::Lane, time::Timestamp};
+use domain::{
+    chain::Hash,
+    currency::Currency,
+    lane::Lane,
+    ledger::{AccountKey, AccountKind, Owner},
+    time::Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use store::{
     batch::LaneHead,
@@ -52,9 +58,9 @@ pub struct EntryCursor {
 /// The last entry of an account so far.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Last {
-    pub account: AccountCursor,
-    pub number: i64,
-    pub balance_minor: i64,
+    account: AccountCursor,
+    number: i64,
+    balance_minor: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +112,21 @@ impl AccountCursor {
 
     pub fn place(&self) -> AccountPlace {
         AccountPlace { owner: self.owner, kind: self.kind, currency: self.currency.clone() }
+    }
+}
+
+impl Last {
+    pub fn new((key, number, balance_minor): (AccountKey, i64, i64)) -> Self {
+        let (kind, currency) = (i64::from(key.kind.number()), key.currency.code().to_owned());
+        let account = AccountCursor { owner: key.owner.to_uuid(), kind, currency };
+        Self { account, number, balance_minor }
+    }
+
+    pub fn read(&self) -> Option<(AccountKey, i64, i64)> {
+        let AccountCursor { owner, kind, currency } = &self.account;
+        let (kind, currency) = AccountKind::from_number(*kind).zip(Currency::parse(currency))?;
+        let key = AccountKey { owner: Owner::from_uuid(*owner), kind, currency };
+        Some((key, self.number, self.balance_minor))
     }
 }
 

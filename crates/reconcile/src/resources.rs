@@ -14,9 +14,8 @@ use domain::{
     withdrawal::Withdrawal,
 };
 use store::{
-    batch::LogEvent,
     error::ReadError,
-    log,
+    log::{self, FoundStep, Step},
     sql::Reads,
     tables::{self, Found, Ids},
 };
@@ -34,34 +33,29 @@ const LOOKS_MAX: usize = 10;
 
 /// Goes through all of them behind an id, and sums up what their events book.
 pub async fn walk(run: &mut Run<'_>, after: Option<Uuid>) -> Result<(), Error> {
-    let mut walk = Walk { db: run.db, after, folds: Vec::new() };
-    let (mut subject, mut sequence) = after.map_or((Uuid::nil(), 0), |id| (id, i64::MAX));
+    let db = run.db;
+    let mut walk = Walk { db, after, folds: Vec::new() };
+    let (subject, sequence) = after.map_or((Uuid::nil(), 0), |id| (id, i64::MAX));
     let mut open: Option<Fold> = None;
-    loop {
-        let page = log::behind_subject(run.db, subject, sequence, PAGE).await?;
-        for (place, event) in &page {
-            (subject, sequence) = *place;
-            if open.as_ref().is_none_or(|fold| fold.subject != subject) {
-                walk.folds.extend(open.take());
-                open = Some(Fold::new(subject));
+    let mut page = log::behind_subject(db, subject, sequence, PAGE).await?;
+    while let Some(((subject, sequence), _)) = page.last() {
+        // The next page is read while this one is folded and compared.
+        let (next, compared) = tokio::join!(log::behind_subject(db, *subject, *sequence, PAGE), async {
+            walk.fold(&page, &mut open, &run.watermark);
+            // The last subject may have more events.
+            match walk.folds.last().map(|fold| fold.subject) {
+                Some(last) => walk.compare(Some(last), run).await,
+                None => Ok(()),
             }
-            if let Some(fold) = &mut open {
-                fold.apply(event.as_ref(), &run.watermark);
-            }
-        }
+        });
+        compared?;
         run.advanced(page.len());
-        if page.is_empty() {
-            walk.folds.extend(open.take());
-            return walk.compare(None, run).await;
-        }
-        // The last subject may have more events.
-        if let Some(last) = walk.folds.last().map(|fold| fold.subject) {
-            walk.compare(Some(last), run).await?;
-            run.reached(|| Phase::Rows { after: Some(last) }).await?;
-        } else {
-            run.breathe().await?;
-        }
+        let after = walk.after;
+        run.reached(|| Phase::Rows { after }).await?;
+        page = next?;
     }
+    walk.folds.extend(open);
+    walk.compare(None, run).await
 }
 
 /// What the events of a subject make of it.
@@ -88,43 +82,43 @@ impl Fold {
         Self { subject, state: State::default(), booked: Vec::new(), strange: Vec::new(), flaw: None }
     }
 
-    fn apply(&mut self, event: Result<&LogEvent, &ReadError>, watermark: &Watermark) {
-        // What cannot be read has been told already.
-        let Ok(event) = event else { return };
-        let (lane, sequence) = (event.lane, event.sequence);
-        let parsed = match event.parse() {
-            Ok(parsed) => parsed,
+    fn apply(&mut self, sequence: i64, step: &Step, watermark: &Watermark) {
+        let lane = step.lane;
+        let event = match step.parse() {
+            Ok(event) => event,
             Err(error) => {
                 self.strange.push(Strange { lane, sequence, found: error.to_string() });
                 return;
             }
         };
-        if let Some(found) = strange_column(event, &parsed) {
+        if let Some(found) = strange_column(self.subject, step, &event) {
             self.strange.push(Strange { lane, sequence, found });
         }
         if !watermark.is_behind(lane, sequence)
-            && let Some(posting) = posting(&parsed, lane)
+            && let Some(posting) = posting(&event, lane)
         {
             let legs = sums::legs(&posting);
-            self.booked.extend(legs.iter().map(|(leg, amount)| sums::of_leg(event, &posting, *leg, *amount)));
+            self.booked
+                .extend(legs.iter().map(|(leg, amount)| sums::of_leg(&event, &posting, *leg, *amount)));
         }
-        if let Err(error) = self.state.apply_resource(&parsed) {
+        if let Err(error) = self.state.apply_resource(&event) {
             self.flaw.get_or_insert(error.to_string());
         }
     }
 }
 
 /// The columns beside the payload are not sealed with it; they say what it says.
-fn strange_column(event: &LogEvent, parsed: &Event) -> Option<String> {
-    if parsed.merchant_id() != event.merchant_id {
-        return Some(format!("merchant_id {}", event.merchant_id));
+fn strange_column(subject: Uuid, step: &Step, event: &Event) -> Option<String> {
+    if event.merchant_id() != step.merchant_id {
+        return Some(format!("merchant_id {}", step.merchant_id));
     }
-    if parsed.body.subject() != event.subject_id {
-        return Some(format!("subject_id {}", event.subject_id));
+    if event.body.subject() != subject {
+        return Some(format!("subject_id {subject}"));
     }
     // The payload is written by one function, so that no parser is needed.
-    let head = format!("{{\"eventId\":\"{}\",", event.event_id);
-    (!event.payload.starts_with(&head)).then(|| format!("event_id {}", event.event_id))
+    let id = step.payload.strip_prefix("{\"eventId\":\"").and_then(|rest| rest.split_once('"'));
+    let is_the_same = id.is_some_and(|(id, _)| id.parse() == Ok(step.event_id.0));
+    (!is_the_same).then(|| format!("event_id {}", step.event_id))
 }
 
 struct Walk<'a> {
@@ -135,6 +129,20 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// Folds a page of events; what is open is not complete yet.
+    fn fold(&mut self, page: &[FoundStep], open: &mut Option<Fold>, mark: &Watermark) {
+        for ((subject, sequence), step) in page {
+            if open.as_ref().is_none_or(|fold| fold.subject != *subject) {
+                self.folds.extend(open.take());
+                *open = Some(Fold::new(*subject));
+            }
+            // What cannot be read has been told already.
+            if let (Some(fold), Ok(step)) = (open.as_mut(), step) {
+                fold.apply(*sequence, step, mark);
+            }
+        }
+    }
+
     /// Compares what was folded with the rows up to `until`, or all that are left.
     async fn compare(&mut self, until: Option<Uuid>, run: &mut Run<'_>) -> Result<(), Error> {
         let folds = std::mem::take(&mut self.folds);
@@ -211,8 +219,10 @@ async fn look_again<R: Resource>(id: Uuid, run: &mut Run<'_>) -> Result<(), Erro
         loop {
             let page = log::behind_subject(db, id, sequence, PAGE).await?;
             let own: Vec<_> = page.iter().take_while(|((subject, _), _)| *subject == id).collect();
-            for (_, event) in &own {
-                fold.apply(event.as_ref(), &run.watermark);
+            for ((_, sequence), step) in &own {
+                if let Ok(step) = step {
+                    fold.apply(*sequence, step, &run.watermark);
+                }
             }
             let Some(((_, last), _)) = own.last().filter(|_| own.len() == PAGE) else { break };
             sequence = *last;

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use domain::{lane::Lane, time::Timestamp};
+use domain::{
+    lane::{Lane, lane_of},
+    ledger::Owner,
+    time::Timestamp,
+};
 use store::{batch::LaneHead, sql::Reads};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -157,18 +161,29 @@ impl<'a> Run<'a> {
 
 /// Up to where the log was read.
 pub(crate) struct Watermark {
+    /// Before this moment all lanes were read.
+    settled: Timestamp,
     pub lanes: u16,
     pub heads: Vec<LaneHead>,
 }
 
 impl Watermark {
     pub(crate) fn new(heads: Vec<LaneHead>) -> Self {
-        Self { lanes: u16::try_from(heads.len()).unwrap_or(u16::MAX), heads }
+        let clocks = heads.iter().filter(|head| head.sequence > 0).map(|head| head.clock);
+        let settled = clocks.min().unwrap_or_default();
+        Self { settled, lanes: u16::try_from(heads.len()).unwrap_or(u16::MAX), heads }
     }
 
-    /// Whether what was booked in a lane at a moment surely lies before the watermark. Of its very moment only the event
+    /// Whether what was booked for an owner at a moment surely lies before the watermark. Of its very moment only the event
     /// can say.
-    pub(crate) fn covers(&self, lane: Lane, at: Timestamp) -> bool {
+    pub(crate) fn covers(&self, owner: Owner, at: Timestamp) -> bool {
+        if at < self.settled {
+            return true;
+        }
+        let lane = match owner {
+            Owner::Merchant(merchant) => lane_of(merchant, self.lanes),
+            Owner::Platform(lane) => lane,
+        };
         self.head(lane).is_none_or(|head| at < head.clock)
     }
 

@@ -2,9 +2,11 @@
 //! order, and sets that differ have different ones but for a chance of 1 in 2^128 (Bellare and Micciancio, "A New
 //! Paradigm for Collision-free Hashing", 1997, the additive form). Buckets say roughly where they differ.
 
-use domain::ledger::{AccountKey, Entry, Leg, Posting};
+use domain::{
+    event::Event,
+    ledger::{AccountKey, Entry, Leg, Posting},
+};
 use sha2::{Digest as _, Sha256};
-use store::batch::LogEvent;
 use uuid::Uuid;
 
 /// A power of two; 64 KiB of sums.
@@ -59,12 +61,12 @@ pub fn legs(posting: &Posting) -> [(Leg, i64); 2] {
     [(posting.from, -posting.amount_minor), (posting.to, posting.amount_minor)]
 }
 
-pub fn of_leg(event: &LogEvent, posting: &Posting, leg: Leg, amount_minor: i64) -> Booked {
+pub fn of_leg(event: &Event, posting: &Posting, leg: Leg, amount_minor: i64) -> Booked {
     booked(
         &leg.account,
         [
             leg.entry_id.0,
-            event.event_id.0,
+            event.id.0,
             id(posting.payment_id.map(|id| id.0)),
             id(posting.withdrawal_id.map(|id| id.0)),
         ],
@@ -94,7 +96,7 @@ fn booked(account: &AccountKey, ids: [Uuid; 4], numbers: [i64; 3]) -> Booked {
     let mut hash = Sha256::new();
     hash.update(owner.as_bytes());
     hash.update(account.kind.number().to_be_bytes());
-    hash.update(account.currency.to_string());
+    hash.update(account.currency.code());
     for id in ids {
         hash.update(id.as_bytes());
     }

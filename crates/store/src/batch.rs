@@ -65,19 +65,21 @@ pub struct LogEvent {
 impl LogEvent {
     /// The hash that this event must have behind the one before it.
     pub fn seal(&self, previous: &Hash) -> Hash {
-        chain::seal(
-            previous,
-            &Link {
-                stream: self.stream,
-                lane: self.lane,
-                position: self.position,
-                sequence: self.sequence,
-                event_type: &self.event_type,
-                version: self.version,
-                occurred_at: self.occurred_at,
-                payload: self.payload.as_bytes(),
-            },
-        )
+        chain::seal(previous, &self.link())
+    }
+
+    /// What is sealed of it.
+    pub fn link(&self) -> Link<'_> {
+        Link {
+            stream: self.stream,
+            lane: self.lane,
+            position: self.position,
+            sequence: self.sequence,
+            event_type: &self.event_type,
+            version: self.version,
+            occurred_at: self.occurred_at,
+            payload: self.payload.as_bytes(),
+        }
     }
 }
 

@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 
 use domain::{
-    chain::{GENESIS, Hash},
+    chain::{self, GENESIS, Hash, Link},
     event::{Event, EventError, Stream},
     id::{CommandId, EventId, MerchantId, PaymentId, WithdrawalId},
     lane::Lane,
     state::{Outcome, State, Subject},
+    time::Timestamp,
 };
 use uuid::Uuid;
 
@@ -44,7 +45,7 @@ pub async fn behind(
     let sql = format!("{EVENT} where stream = $1 and lane = $2 and position > $3 order by position limit $4");
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let params = vec![stream.number().into(), i64::from(lane.0).into(), position.into(), limit.into()];
-    db.query(&sql, params).await?.iter().map(event_from).collect()
+    db.query(&sql, params).await?.iter_mut().map(event_from).collect()
 }
 
 /// The events of a (stream, lane) behind a position, up to another one, inclusive.
@@ -73,8 +74,8 @@ pub async fn spans(db: &dyn Reads, spans: &[Span]) -> Result<Vec<LogEvent>, Read
          on stream = of_stream and lane = of_lane and position > behind and position <= until",
         rows.join(", ")
     );
-    let rows = db.query(&sql, params).await?;
-    let mut events = rows.iter().map(event_from).collect::<Result<Vec<_>, _>>()?;
+    let mut rows = db.query(&sql, params).await?;
+    let mut events = rows.iter_mut().map(event_from).collect::<Result<Vec<_>, _>>()?;
     events.sort_unstable_by_key(|event| (event.lane, event.stream.index(), event.position));
     Ok(events)
 }
@@ -87,15 +88,15 @@ pub async fn behind_sequence(
     limit: usize,
 ) -> Result<Vec<LogEvent>, ReadError> {
     let sql = format!("{EVENT} where lane = $1 and sequence > $2 order by sequence limit {limit}");
-    db.query(&sql, vec![i64::from(lane.0).into(), sequence.into()]).await?.iter().map(event_from).collect()
+    db.query(&sql, vec![i64::from(lane.0).into(), sequence.into()])
+        .await?
+        .iter_mut()
+        .map(event_from)
+        .collect()
 }
 
-/// Where an event lies in its lane, and the event; or why it is none that the program could have written.
-pub type Found = ((Uuid, i64), Result<LogEvent, ReadError>);
-
-fn found(row: &Row) -> Result<Found, ReadError> {
-    Ok(((row.uuid(10)?, row.int(1)?), event_from(row)))
-}
+/// A row of the log, readable or not.
+pub type Found = Result<LogEvent, ReadError>;
 
 /// The events of a (stream, lane) behind a position, each by its position, readable or not.
 pub async fn found_behind(
@@ -108,19 +109,88 @@ pub async fn found_behind(
     let sql =
         format!("{EVENT} where stream = $1 and lane = $2 and position > $3 order by position limit {limit}");
     let params = vec![stream.number().into(), i64::from(lane.0).into(), position.into()];
-    db.query(&sql, params).await?.iter().map(|row| Ok((row.int(3)?, event_from(row)))).collect()
+    db.query(&sql, params).await?.iter_mut().map(|row| Ok((row.int(3)?, event_from(row)))).collect()
 }
 
-/// The events of a lane behind a sequence, readable or not.
+/// The events of a lane behind a sequence, each by its sequence, readable or not.
 pub async fn found_behind_sequence(
     db: &dyn Reads,
     lane: Lane,
     sequence: i64,
     limit: usize,
-) -> Result<Vec<Found>, ReadError> {
+) -> Result<Vec<(i64, Found)>, ReadError> {
     let sql = format!("{EVENT} where lane = $1 and sequence > $2 order by sequence limit {limit}");
-    db.query(&sql, vec![i64::from(lane.0).into(), sequence.into()]).await?.iter().map(found).collect()
+    let mut rows = db.query(&sql, vec![i64::from(lane.0).into(), sequence.into()]).await?;
+    rows.iter_mut().map(|row| Ok((row.int(1)?, event_from(row)))).collect()
 }
+
+/// What is sealed of an event, with its hash; as a row, of which it borrows.
+#[derive(Debug)]
+pub struct SealedRow {
+    lane: Lane,
+    row: Row,
+}
+
+impl SealedRow {
+    pub fn sequence(&self) -> Result<i64, ReadError> {
+        self.row.int(0)
+    }
+
+    pub fn link(&self) -> Result<(Link<'_>, Hash), ReadError> {
+        let row = &self.row;
+        let stream = Stream::from_number(row.int(1)?);
+        let hash: Result<Hash, _> = row.bytes(7)?.try_into();
+        let link = Link {
+            stream: stream.ok_or_else(|| ReadError::Invalid("an unknown stream".to_owned()))?,
+            lane: self.lane,
+            position: row.int(2)?,
+            sequence: row.int(0)?,
+            event_type: row.text(4)?,
+            version: version(row.int(3)?)?,
+            occurred_at: moment(row.int(5)?),
+            payload: row.text(6)?.as_bytes(),
+        };
+        Ok((link, hash.unwrap_or(GENESIS)))
+    }
+}
+
+/// What is sealed of the events of a lane behind a sequence, in order.
+pub async fn sealed(
+    db: &dyn Reads,
+    lane: Lane,
+    sequence: i64,
+    limit: usize,
+) -> Result<Vec<SealedRow>, ReadError> {
+    let sql = format!(
+        "select sequence, stream, position, version, event_type, occurred_at, payload, hash from events \
+         where lane = $1 and sequence > $2 order by sequence limit {limit}"
+    );
+    let rows = db.query(&sql, vec![i64::from(lane.0).into(), sequence.into()]).await?;
+    Ok(rows.into_iter().map(|row| SealedRow { lane, row }).collect())
+}
+
+/// What folding an event needs of it.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub lane: Lane,
+    pub event_id: EventId,
+    pub event_type: String,
+    pub version: u16,
+    pub occurred_at: Timestamp,
+    pub merchant_id: MerchantId,
+    pub payload: String,
+}
+
+impl Step {
+    /// The event as the domain knows it, but for the command.
+    pub fn parse(&self) -> Result<Event, EventError> {
+        let Self { event_id, occurred_at, event_type, version, payload, .. } = self;
+        Event::parse(*event_id, CommandId(Uuid::nil()), *occurred_at, event_type, *version, payload)
+    }
+}
+
+/// A step of a subject's life, by the subject and its sequence, readable or not.
+pub type FoundStep = ((Uuid, i64), Result<Step, ReadError>);
 
 /// Events in the order of their subjects, each subject's in order, behind a subject and a sequence of it.
 pub async fn behind_subject(
@@ -128,11 +198,25 @@ pub async fn behind_subject(
     subject: Uuid,
     sequence: i64,
     limit: usize,
-) -> Result<Vec<Found>, ReadError> {
+) -> Result<Vec<FoundStep>, ReadError> {
     let sql = format!(
-        "{EVENT} where (subject_id, sequence) > ($1, $2) order by subject_id, sequence limit {limit}"
+        "select subject_id, sequence, lane, event_id, event_type, version, occurred_at, merchant_id, payload from events \
+         where (subject_id, sequence) > ($1, $2) order by subject_id, sequence limit {limit}"
     );
-    db.query(&sql, vec![subject.into(), sequence.into()]).await?.iter().map(found).collect()
+    let mut rows = db.query(&sql, vec![subject.into(), sequence.into()]).await?;
+    rows.iter_mut().map(|row| Ok(((row.uuid(0)?, row.int(1)?), step_from(row)))).collect()
+}
+
+fn step_from(row: &mut Row) -> Result<Step, ReadError> {
+    Ok(Step {
+        lane: lane(row.int(2)?)?,
+        event_id: EventId(row.uuid(3)?),
+        event_type: row.take_text(4)?,
+        version: version(row.int(5)?)?,
+        occurred_at: moment(row.int(6)?),
+        merchant_id: MerchantId(row.uuid(7)?),
+        payload: row.take_text(8)?,
+    })
 }
 
 /// Lane and sequence of those of these events that the log has.
@@ -150,14 +234,14 @@ pub async fn places(db: &dyn Reads, ids: &[EventId]) -> Result<HashMap<EventId, 
 }
 
 pub async fn by_event_id(db: &dyn Reads, id: EventId) -> Result<Option<LogEvent>, ReadError> {
-    let rows = db.query(&format!("{EVENT} where event_id = $1"), vec![id.0.into()]).await?;
-    rows.first().map(event_from).transpose()
+    let mut rows = db.query(&format!("{EVENT} where event_id = $1"), vec![id.0.into()]).await?;
+    rows.first_mut().map(event_from).transpose()
 }
 
 /// All that happened to a payment, withdrawal or merchant, in order.
 pub async fn by_subject(db: &dyn Reads, subject: Uuid, limit: usize) -> Result<Vec<LogEvent>, ReadError> {
     let sql = format!("{EVENT} where subject_id = $1 order by sequence limit {limit}");
-    db.query(&sql, vec![subject.into()]).await?.iter().map(event_from).collect()
+    db.query(&sql, vec![subject.into()]).await?.iter_mut().map(event_from).collect()
 }
 
 /// The ends of all lanes.
@@ -185,7 +269,7 @@ pub async fn replay(db: &dyn Reads, answer: &StoredAnswer) -> Result<Outcome, Re
     };
     let mut state = State::default();
     let mut created = Vec::new();
-    for row in &db.query(&sql, params).await? {
+    for row in &mut db.query(&sql, params).await? {
         let event = event_from(row)?.parse().map_err(|error| ReadError::Invalid(error.to_string()))?;
         state.apply_resource(&event).map_err(|error| ReadError::Invalid(error.to_string()))?;
         created.extend(event.body.payment_id());
@@ -229,24 +313,29 @@ impl Verifier {
     /// The next event of the lane in order of sequence. After a flaw the walk goes on from the event
     /// itself, so that one flaw is told once.
     pub fn next(&mut self, event: &LogEvent) -> Result<(), Flaw> {
-        let (lane, stream) = (event.lane, event.stream);
-        let (position, hash): (i64, Hash) = self.lane.streams[stream.index()];
+        self.next_link(&event.link(), event.hash)
+    }
+
+    /// The same by what is sealed of the event.
+    pub fn next_link(&mut self, link: &Link<'_>, hash: Hash) -> Result<(), Flaw> {
+        let &Link { stream, lane, position, sequence, occurred_at, .. } = link;
+        let (last_position, last_hash): (i64, Hash) = self.lane.streams[stream.index()];
         let expected_sequence = self.lane.sequence + 1;
         let clock = self.lane.clock;
-        self.lane.sequence = event.sequence;
-        self.lane.clock = event.occurred_at;
-        self.lane.streams[stream.index()] = (event.position, event.hash);
-        if event.sequence != expected_sequence {
-            return Err(Flaw::SequenceGap { lane, expected: expected_sequence, found: event.sequence });
+        self.lane.sequence = sequence;
+        self.lane.clock = occurred_at;
+        self.lane.streams[stream.index()] = (position, hash);
+        if sequence != expected_sequence {
+            return Err(Flaw::SequenceGap { lane, expected: expected_sequence, found: sequence });
         }
-        if event.position != position + 1 {
-            return Err(Flaw::PositionGap { stream, lane, expected: position + 1, found: event.position });
+        if position != last_position + 1 {
+            return Err(Flaw::PositionGap { stream, lane, expected: last_position + 1, found: position });
         }
-        if event.seal(&hash) != event.hash {
-            return Err(Flaw::Altered { stream, lane, position: event.position });
+        if chain::seal(&last_hash, link) != hash {
+            return Err(Flaw::Altered { stream, lane, position });
         }
-        if event.occurred_at < clock {
-            return Err(Flaw::ClockRanBack { lane, sequence: event.sequence });
+        if occurred_at < clock {
+            return Err(Flaw::ClockRanBack { lane, sequence });
         }
         Ok(())
     }
@@ -277,26 +366,27 @@ fn lane(number: i64) -> Result<Lane, ReadError> {
     u16::try_from(number).map(Lane).map_err(|_| ReadError::Invalid("a lane below zero".to_owned()))
 }
 
-fn event_from(row: &Row) -> Result<LogEvent, ReadError> {
-    let narrow = |column: usize| {
-        u16::try_from(row.int(column)?)
-            .map_err(|_| ReadError::Invalid("a lane or version below zero".to_owned()))
-    };
+fn version(number: i64) -> Result<u16, ReadError> {
+    u16::try_from(number).map_err(|_| ReadError::Invalid("a version below zero".to_owned()))
+}
+
+fn event_from(row: &mut Row) -> Result<LogEvent, ReadError> {
+    let version = version(row.int(7)?)?;
     let stream = Stream::from_number(row.int(2)?);
     let hash: Result<Hash, _> = row.bytes(12)?.try_into();
     Ok(LogEvent {
-        lane: Lane(narrow(0)?),
+        lane: lane(row.int(0)?)?,
         sequence: row.int(1)?,
         stream: stream.ok_or_else(|| ReadError::Invalid("an unknown stream".to_owned()))?,
         position: row.int(3)?,
         event_id: EventId(row.uuid(4)?),
         command_id: CommandId(row.uuid(5)?),
-        event_type: row.text(6)?.to_owned(),
-        version: narrow(7)?,
+        event_type: row.take_text(6)?,
+        version,
         occurred_at: moment(row.int(8)?),
         merchant_id: MerchantId(row.uuid(9)?),
         subject_id: row.uuid(10)?,
-        payload: row.text(11)?.to_owned(),
+        payload: row.take_text(11)?,
         hash: hash.unwrap_or(GENESIS),
     })
 }

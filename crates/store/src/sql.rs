@@ -85,6 +85,14 @@ impl Row {
         }
     }
 
+    /// Takes the text out of the row.
+    pub fn take_text(&mut self, column: usize) -> Result<String, ReadError> {
+        match self.0.get_mut(column) {
+            Some(Value::Text(value)) => Ok(std::mem::take(value)),
+            other => Err(ReadError::column(column, "a text", other.as_deref())),
+        }
+    }
+
     pub fn opt_text(&self, column: usize) -> Result<Option<&str>, ReadError> {
         match self.0.get(column) {
             Some(Value::Null) => Ok(None),
@@ -120,6 +128,8 @@ impl Row {
     pub fn bytes(&self, column: usize) -> Result<&[u8], ReadError> {
         match self.0.get(column) {
             Some(Value::Bytes(value)) => Ok(value),
+            // SQLite has sixteen bytes for an id.
+            Some(Value::Uuid(value)) => Ok(value.as_bytes()),
             other => Err(ReadError::column(column, "bytes", other)),
         }
     }

@@ -145,12 +145,18 @@ pub async fn accounts(
     rows.iter().map(|row| Ok((AccountPlace::from_row(row, 0)?, end(row)))).collect()
 }
 
+/// An entry, or the place of one that cannot be read, and why it cannot.
+pub type FoundEntry = Result<Entry, (EntryPlace, ReadError)>;
+
+/// A page of them.
+pub struct Entries {
+    pub found: Vec<FoundEntry>,
+    /// Where the next ones begin; `None` when there were none.
+    pub end: Option<EntryPlace>,
+}
+
 /// Entries of all accounts behind one of them, account by account, in the order in which they were booked.
-pub async fn entries(
-    db: &dyn Reads,
-    after: Option<&EntryPlace>,
-    limit: usize,
-) -> Result<Vec<(EntryPlace, Result<Entry, ReadError>)>, ReadError> {
+pub async fn entries(db: &dyn Reads, after: Option<&EntryPlace>, limit: usize) -> Result<Entries, ReadError> {
     let mut params = Vec::new();
     let mut behind = "";
     if let Some(entry) = after {
@@ -159,12 +165,19 @@ pub async fn entries(
         behind = "where (owner, kind, currency, created_at, number) > ($1, $2, $3, $4, $5)";
     }
     let sql = format!("{ENTRY} {behind} order by owner, kind, currency, created_at, number limit {limit}");
-    let found = |row: &Row| {
+    let rows = db.query(&sql, params).await?;
+    let place = |row: &Row| {
         let account = AccountPlace::from_row(row, 2)?;
-        let place = EntryPlace { account, created_at: row.int(11)?, number: row.int(5)? };
-        Ok((place, queries::entry_from(row)))
+        Ok::<_, ReadError>(EntryPlace { account, created_at: row.int(11)?, number: row.int(5)? })
     };
-    db.query(&sql, params).await?.iter().map(found).collect()
+    let mut found = Vec::with_capacity(rows.len());
+    for row in &rows {
+        found.push(match queries::entry_from(row) {
+            Ok(entry) => Ok(entry),
+            Err(error) => Err((place(row)?, error)),
+        });
+    }
+    Ok(Entries { found, end: rows.last().map(place).transpose()? })
 }
 
 /// The entries of one account at one moment; those that can be read.

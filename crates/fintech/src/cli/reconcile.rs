@@ -63,7 +63,7 @@ pub async fn run(options: Options, settings: Settings) -> anyhow::Result<ExitCod
 async fn compare(follow: bool, resume: bool, is_json: bool, settings: &Settings) -> anyhow::Result<ExitCode> {
     let stopping = signals::stopping()?;
     let store = database::open(&settings.store).await?;
-    let db = store::open_reads(&settings.store.location, 1)?;
+    let db = store::open_reads(&settings.store.location, reconcile::READERS)?;
     let parts = Parts {
         store: &store,
         db: db.as_ref(),

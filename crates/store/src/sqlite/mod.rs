@@ -74,8 +74,11 @@ fn query(connection: &Connection, sql: &str, params: Vec<Value>) -> Result<Vec<R
     let mut rows = statement.query(rusqlite::params_from_iter(params)).map_err(read_error)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next().map_err(read_error)? {
-        let values: Result<Vec<_>, _> = (0..columns).map(|column| row.get_ref(column).map(value)).collect();
-        found.push(Row(values.map_err(read_error)?));
+        let mut values = Vec::with_capacity(columns);
+        for column in 0..columns {
+            values.push(value(row.get_ref(column).map_err(read_error)?));
+        }
+        found.push(Row(values));
     }
     Ok(found)
 }
@@ -93,8 +96,15 @@ fn value(value: ValueRef<'_>) -> Value {
         ValueRef::Integer(value) => Value::Int(value),
         // No column holds one; a sum that overflowed would.
         ValueRef::Real(_) => Value::Null,
-        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
-        ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
+        // Checked as a whole first, which is several times faster than looking for what is not UTF-8.
+        ValueRef::Text(text) => Value::Text(
+            str::from_utf8(text)
+                .map_or_else(|_| String::from_utf8_lossy(text).into_owned(), |text| text.to_owned()),
+        ),
+        // What has the length of an id is nearly always one, and an id needs no memory of its own.
+        ValueRef::Blob(bytes) => {
+            Uuid::from_slice(bytes).map_or_else(|_| Value::Bytes(bytes.to_vec()), Value::Uuid)
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use store::{
     log::{self, Span},
     queries::{self, PageKey, PaymentFilter},
     sql::{Dialect, Reads, Row, Value},
+    tables::{self, AccountPlace, EntryPlace, Ids},
 };
 use uuid::Uuid;
 
@@ -81,6 +82,14 @@ async fn ask_everything(db: &dyn Reads) {
     let span = |lane| Span { stream: Stream::Payments, lane: Lane(lane), behind: 5, until: 9 };
     log::spans(db, &[span(0), span(1), span(2)]).await.unwrap();
     log::behind_sequence(db, Lane(1), 5, 10).await.unwrap();
+    log::sealed(db, Lane(1), 5, 10).await.unwrap();
+    log::found_behind(db, Stream::Payments, Lane(1), 5, 10).await.unwrap();
+    log::behind_subject(db, id, 5, 10).await.unwrap();
+    log::places(db, &[EventId(id)]).await.unwrap();
+    let account = AccountPlace { owner: id, kind: 1, currency: "USD".to_owned() };
+    tables::accounts(db, Some(&account), 10).await.unwrap();
+    tables::entries(db, Some(&EntryPlace { account, created_at: 5, number: 5 }), 10).await.unwrap();
+    tables::payments(db, Ids { after: Some(id), until: Some(id), limit: 10 }).await.unwrap();
     log::by_event_id(db, EventId(id)).await.unwrap();
     log::by_subject(db, id, 10).await.unwrap();
     log::heads(db).await.unwrap();
