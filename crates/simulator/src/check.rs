@@ -178,7 +178,9 @@ impl Checker {
             for position in published(kafka, stream, lane, events)? {
                 match last {
                     Some(before) if position != before + 1 => {
-                        return wrong(format!("position {position} lies behind position {before} on the topic"));
+                        return wrong(format!(
+                            "position {position} lies behind position {before} on the topic"
+                        ));
                     }
                     None if low == 0 && position != 1 => {
                         return wrong(format!("the topic begins with position {position}"));
@@ -246,9 +248,8 @@ impl Checker {
         value: impl Fn(&Row) -> Result<T, store::error::ReadError>,
     ) -> Result<BTreeMap<Place, T>, String> {
         let rows = self.memory.query(sql, vec![consumer.into()]).await;
-        let found: Result<BTreeMap<Place, T>, _> = rows.and_then(|rows| {
-            rows.iter().map(|row| Ok((position::place(row, 0)?, value(row)?))).collect()
-        });
+        let found: Result<BTreeMap<Place, T>, _> = rows
+            .and_then(|rows| rows.iter().map(|row| Ok((position::place(row, 0)?, value(row)?))).collect());
         found.map_err(|error| error.to_string())
     }
 
@@ -298,7 +299,9 @@ impl Checker {
             let read = || Ok::<_, store::error::ReadError>((row.int(0)?, row.uuid(2)?, row.int(3)?));
             let (stream, subject, position) = read().map_err(|error| error.to_string())?;
             if last.insert((stream, subject), position).is_some_and(|before| before > position) {
-                return Err(format!("{consumer}: an earlier event of {subject} took effect after a later one"));
+                return Err(format!(
+                    "{consumer}: an earlier event of {subject} took effect after a later one"
+                ));
             }
         }
         Ok(())

@@ -297,10 +297,8 @@ impl Member {
                 Some(starts) => starts.get(place).copied().flatten(),
                 None => self.connection.kafka.committed_offset(&self.group, *place),
             };
-            self.places.insert(
-                *place,
-                Reading { next: next.unwrap_or(0), is_held: false, was_at_end: false },
-            );
+            self.places
+                .insert(*place, Reading { next: next.unwrap_or(0), is_held: false, was_at_end: false });
         }
         self.changes.push_back(Change::Assigned(places));
     }

@@ -59,8 +59,7 @@ struct Process {
 
 impl Node {
     pub fn new(surroundings: Surroundings) -> Self {
-        let mut node =
-            Self { machine: Arc::new(Machine::new()), surroundings, process: None, back_at: None };
+        let mut node = Self { machine: Arc::new(Machine::new()), surroundings, process: None, back_at: None };
         node.start();
         node
     }
@@ -75,8 +74,7 @@ impl Node {
         }
         self.back_at = None;
         let Surroundings { lanes, memory, kafka, chaos, poison } = self.surroundings.clone();
-        let database =
-            Database { memory, chaos: chaos.clone(), machine: self.machine.clone() };
+        let database = Database { memory, chaos: chaos.clone(), machine: self.machine.clone() };
         let parts = Parts {
             lanes,
             connects: vec![database.clone(); WRITERS],
@@ -92,13 +90,7 @@ impl Node {
         let connection = Connection { kafka, chaos: chaos.clone(), machine: self.machine.clone() };
         let groups = [(ON_KAFKA, GROUP.to_owned()), (ON_THE_LOG, GROUP.to_owned())].into();
         let relay_settings = relay::Settings { lease: LEASE, batch_events_max: EVENTS_A_BATCH_MAX };
-        tasks.spawn(relay::run(
-            store.clone(),
-            connection.clone(),
-            relay_settings,
-            groups,
-            stopping.clone(),
-        ));
+        tasks.spawn(relay::run(store.clone(), connection.clone(), relay_settings, groups, stopping.clone()));
         let rows = |name| Arc::new(Rows { name, poison: poison.clone(), chaos: chaos.clone() });
         tasks.spawn(consume(store.clone(), connection, rows(ON_KAFKA), stopping.clone()));
         let on_the_log = runtime::run(store.clone(), rows(ON_THE_LOG), engine_settings(), stopping);
@@ -108,9 +100,7 @@ impl Node {
 
     fn clock(&self) -> Clock {
         let (chaos, machine) = (self.surroundings.chaos.clone(), self.machine.clone());
-        Arc::new(move || {
-            Timestamp::from_micros(chaos.now().as_micros() + machine.clock_is_off_by_micros())
-        })
+        Arc::new(move || Timestamp::from_micros(chaos.now().as_micros() + machine.clock_is_off_by_micros()))
     }
 
     /// As by SIGKILL: nothing of it goes on.
@@ -169,12 +159,7 @@ async fn redrive_all(store: &Store, consumer: &Arc<dyn Consumer>) {
 }
 
 /// What the thread of a group does, without librdkafka.
-async fn consume(
-    store: Store,
-    connection: Connection,
-    consumer: Arc<Rows>,
-    stopping: watch::Receiver<bool>,
-) {
+async fn consume(store: Store, connection: Connection, consumer: Arc<Rows>, stopping: watch::Receiver<bool>) {
     let reads = vec![(consumer.name(), consumer.streams())];
     let consumers: [Arc<dyn Consumer>; 1] = [consumer];
     let mut desk = Desk::new(&store, &consumers, engine_settings(), SESSION_TIMEOUT);

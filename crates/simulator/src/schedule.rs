@@ -61,41 +61,86 @@ pub enum Action {
 pub enum Step {
     Call(Call),
     /// As by SIGKILL; the process starts again after a while.
-    Crash { node: usize, down_ms: u64 },
+    Crash {
+        node: usize,
+        down_ms: u64,
+    },
     /// As by SIGTERM.
-    Restart { node: usize },
+    Restart {
+        node: usize,
+    },
     /// As by SIGSTOP and SIGCONT.
-    Stall { node: usize, ms: u64 },
-    DatabaseAway { ms: u64 },
+    Stall {
+        node: usize,
+        ms: u64,
+    },
+    DatabaseAway {
+        ms: u64,
+    },
     CutConnections,
     /// The next commits are made, at once or a little later, but their answers are lost.
-    LoseCommitAnswers { count: u32 },
+    LoseCommitAnswers {
+        count: u32,
+    },
     /// The next commits are not made, and nobody hears of it.
-    LoseCommits { count: u32 },
-    DiskFull { ms: u64 },
-    KafkaAway { ms: u64 },
+    LoseCommits {
+        count: u32,
+    },
+    DiskFull {
+        ms: u64,
+    },
+    KafkaAway {
+        ms: u64,
+    },
     /// The next Kafka transactions are committed, but the answer is lost.
-    LosePublishAnswers { count: u32 },
+    LosePublishAnswers {
+        count: u32,
+    },
     /// The next Kafka transactions stay open until somebody aborts them.
-    LosePublishes { count: u32 },
+    LosePublishes {
+        count: u32,
+    },
     /// The topic is deleted and made anew, empty.
-    RecreateTopic { stream: usize },
+    RecreateTopic {
+        stream: usize,
+    },
     /// Old records of a partition are deleted.
-    ExpireRecords { stream: usize, lane: u16 },
+    ExpireRecords {
+        stream: usize,
+        lane: u16,
+    },
     /// A record that is not of this log, on a topic of ours.
-    ForeignRecord { stream: usize, lane: u16 },
+    ForeignRecord {
+        stream: usize,
+        lane: u16,
+    },
     /// Another producer leaves a transaction open on a partition.
-    OpenTransaction { stream: usize, lane: u16, ms: u64 },
+    OpenTransaction {
+        stream: usize,
+        lane: u16,
+        ms: u64,
+    },
     ForgetGroupOffsets,
     /// The group takes all partitions from a member without asking it.
-    Expel { node: usize },
-    StepClock { node: usize, ms: i64 },
+    Expel {
+        node: usize,
+    },
+    StepClock {
+        node: usize,
+        ms: i64,
+    },
     /// The next events that a consumer meets cannot be handled until somebody has mended it.
-    Poison { count: u32 },
+    Poison {
+        count: u32,
+    },
     /// It is mended, and the dead letters are tried again.
-    Redrive { node: usize },
+    Redrive {
+        node: usize,
+    },
     /// What the consumers need is away.
-    EffectsAway { ms: u64 },
+    EffectsAway {
+        ms: u64,
+    },
 }
 
 impl Schedule {
@@ -170,7 +215,13 @@ fn call(random: &mut fastrand::Rng, node: usize) -> Call {
         15 => Action::Cancel { payment },
         16..=17 => Action::Withdraw { amount },
         18 => Action::Process { withdrawal },
-        _ => if random.bool() { Action::Pay { withdrawal } } else { Action::Recall { withdrawal } },
+        _ => {
+            if random.bool() {
+                Action::Pay { withdrawal }
+            } else {
+                Action::Recall { withdrawal }
+            }
+        }
     };
     Call {
         node,

@@ -1,10 +1,7 @@
 //! The world of a simulation: takes the steps of a schedule, looks after each whether all is as it must be, lets
 //! everything come to rest, and looks again.
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use domain::{event::Stream, lane::Lane, time::Timestamp};
 use rdkafka::message::OwnedHeaders;
@@ -203,7 +200,9 @@ impl World {
             }
             let verdict = match (self.calls.len(), letters) {
                 (0, 0) => self.checker.at_rest(&kafka).await,
-                (calls, letters) => Err(format!("{calls} calls are not answered, {letters} dead letters open")),
+                (calls, letters) => {
+                    Err(format!("{calls} calls are not answered, {letters} dead letters open"))
+                }
             };
             match verdict {
                 Ok(()) => return Ok(()),
@@ -225,11 +224,7 @@ fn topic(number: usize) -> Topic {
 }
 
 fn foreign() -> Stored {
-    Stored {
-        key: b"nobody".to_vec(),
-        value: Some(b"something else".to_vec()),
-        headers: OwnedHeaders::new(),
-    }
+    Stored { key: b"nobody".to_vec(), value: Some(b"something else".to_vec()), headers: OwnedHeaders::new() }
 }
 
 /// What [`Fault::PublishBeforeCommit`] does: the events are on the topics before it is known that they are in the log.

@@ -65,16 +65,11 @@ impl Memory {
     }
 
     /// All of it, or nothing.
-    fn write(
-        &self,
-        work: impl FnOnce(&Connection) -> Result<(), rusqlite::Error>,
-    ) -> Result<(), BatchError> {
+    fn write(&self, work: impl FnOnce(&Connection) -> Result<(), rusqlite::Error>) -> Result<(), BatchError> {
         let connection = self.connection();
         connection.execute_batch("begin").map_err(batch_error)?;
         let written = work(&connection);
-        connection
-            .execute_batch(if written.is_ok() { "commit" } else { "rollback" })
-            .map_err(batch_error)?;
+        connection.execute_batch(if written.is_ok() { "commit" } else { "rollback" }).map_err(batch_error)?;
         written.map_err(batch_error)
     }
 
@@ -175,9 +170,10 @@ impl MemoryTransaction {
     ) -> Result<T, ReadError> {
         let connection = self.memory.connection();
         connection.execute_batch("begin").map_err(read_error)?;
-        let ran = self.statements.iter().try_for_each(|(sql, params)| {
-            super::execute(&connection, sql, params.clone()).map(|_| ())
-        });
+        let ran = self
+            .statements
+            .iter()
+            .try_for_each(|(sql, params)| super::execute(&connection, sql, params.clone()).map(|_| ()));
         let result = ran.and_then(|()| last(&connection));
         connection.execute_batch(if result.is_ok() { end } else { "rollback" }).map_err(read_error)?;
         result
