@@ -88,10 +88,11 @@ impl HttpConnection {
             Some(open) if open.used_at.elapsed() < IDLE_MAX && !open.sender.is_closed() => open,
             _ => Open::at(address).await?,
         };
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", address.prefix))
-            .header(HOST, address.authority.as_str());
+        let uri = match (address.prefix.as_str(), path) {
+            ("", "") => "/".to_owned(),
+            (prefix, path) => format!("{prefix}{path}"),
+        };
+        let mut request = Request::builder().method(method).uri(uri).header(HOST, address.authority.as_str());
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
         }

@@ -185,7 +185,8 @@ async fn watch_over<F: Future<Output = ()> + Send + 'static>(
             _ = ticks.tick() => {
                 groups.iter_mut().for_each(Group::look);
                 let (ok, not_ok) = {
-                    let tally = tally.lock();
+                    let mut tally = tally.lock();
+                    tally.flush_journal();
                     (tally.warmup.ok() + tally.measured.ok(), tally.warmup.not_ok() + tally.measured.not_ok())
                 };
                 #[allow(clippy::cast_precision_loss)] // For people.
@@ -407,8 +408,8 @@ fn report(
     ledger: Option<Ledger>,
 ) -> Report {
     let mut tally = tally.lock();
-    let flushed = tally.journal.as_mut().map_or(Ok(()), Journal::flush);
-    let journal_error = tally.journal_error.take().or(flushed.err()).map(|error| error.to_string());
+    tally.flush_journal();
+    let journal_error = tally.journal_error.take().map(|error| error.to_string());
     let per_create = options.bulk.unwrap_or(1) as u64;
     let payments = tally.measured.ok_of(Kind::Create) * per_create;
     Report {

@@ -128,12 +128,15 @@ impl Recorder {
     }
 }
 
+/// Of microseconds, up to [`LATENCY_MAX`].
+pub fn histogram() -> Histogram<u64> {
+    let micros_max = u64::try_from(LATENCY_MAX.as_micros()).unwrap_or(u64::MAX);
+    Histogram::new_with_max(micros_max, DIGITS).expect("the bounds of the histogram are constants")
+}
+
 impl Recorded {
     fn new() -> Self {
-        let micros_max = u64::try_from(LATENCY_MAX.as_micros()).unwrap_or(u64::MAX);
-        let latency =
-            Histogram::new_with_max(micros_max, DIGITS).expect("the bounds of the histogram are constants");
-        Self { counts: Counts::default(), latency }
+        Self { counts: Counts::default(), latency: histogram() }
     }
 
     fn line(&self, kind: &'static str) -> Line {
@@ -170,6 +173,17 @@ mod tests {
         assert!((line.latency.p50 - 50.0).abs() < 0.1, "{line:?}");
         assert!((line.latency.p99 - 99.0).abs() < 0.1, "{line:?}");
         assert!((line.latency.max - 100.0).abs() < 0.2, "{line:?}");
+    }
+
+    /// A histogram whose bounds nobody gave would hold each of these for 2 µs.
+    #[test]
+    fn a_latency_beyond_milliseconds_is_kept_as_it_is() {
+        let mut latency = histogram();
+        for micros in [5_000, 8_000, 40_000, 599_000_000] {
+            latency.saturating_record(micros);
+        }
+        assert!(latency.value_at_quantile(0.5).abs_diff(8_000) < 10);
+        assert!(latency.max().abs_diff(599_000_000) < 600_000);
     }
 
     #[test]

@@ -119,6 +119,13 @@ impl Inner {
         }
     }
 
+    /// So that whoever reads it meanwhile, or after this process was killed, finds it.
+    pub fn flush_journal(&mut self) {
+        if let Some(Err(error)) = self.journal.as_mut().map(Journal::flush) {
+            self.journal_error.get_or_insert(error);
+        }
+    }
+
     /// Counts why it was not answered with success.
     pub fn note(&mut self, answer: &Answer) {
         if let Some(reason) = &answer.reason {

@@ -34,6 +34,7 @@ impl Database {
             }
             Kind::Postgres => {
                 let admin = context.settings.postgres.clone().ok_or(CompareError::Needs("--postgres"))?;
+                Context::note(&context.databases, name.clone());
                 execute(&admin, &format!("create database {name}")).await?;
                 let (server, _) = admin.rsplit_once('/').ok_or(CompareError::NotAUrl)?;
                 Ok(Self { url: format!("{server}/{name}"), path: PathBuf::new(), admin: Some((admin, name)) })
@@ -60,13 +61,17 @@ impl Database {
 
     pub async fn drop(self) -> Result<(), CompareError> {
         if let Some((admin, name)) = &self.admin {
-            return execute(admin, &format!("drop database if exists {name} with (force)")).await;
+            return drop_by_name(admin, name).await;
         }
         for suffix in ["", "-wal", "-shm"] {
             drop(fs::remove_file(format!("{}{suffix}", self.path.display())));
         }
         Ok(())
     }
+}
+
+pub async fn drop_by_name(admin: &str, name: &str) -> Result<(), CompareError> {
+    execute(admin, &format!("drop database if exists {name} with (force)")).await
 }
 
 async fn execute(url: &str, sql: &str) -> Result<(), CompareError> {

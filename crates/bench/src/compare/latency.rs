@@ -15,7 +15,6 @@ use std::{
 
 use domain::state::Outcome;
 use futures_util::StreamExt as _;
-use hdrhistogram::Histogram;
 use store::{Store, log, request::Answer};
 use stream::{kafka, relay, runtime};
 use tokio::{sync::watch, task::JoinSet, time::sleep_until};
@@ -29,6 +28,7 @@ use super::{
     platform::{self, Topics},
     row::{Figure, Sample, Spec, Target},
 };
+use crate::recorder::histogram;
 
 const RATE: u64 = 1000;
 /// Payments of the first seconds are not counted. The broker's code is compiled while it runs, so with it they are more.
@@ -135,7 +135,7 @@ async fn match_up(store: &Store, committed: &Committed, seen: &Seen) -> Result<F
     if committed.is_empty() {
         return Err(CompareError::Broken("no payment was made at the fixed rate"));
     }
-    let mut latency = Histogram::<u64>::new(3).map_err(|_| CompareError::Broken("no histogram"))?;
+    let mut latency = histogram();
     let deadline = Instant::now() + SETTLE;
     for (payment, at) in committed {
         let events = log::by_subject(store.reads(), payment, 1).await?;

@@ -21,7 +21,7 @@ use std::{
     fmt::{self, Display, Formatter},
     fs, io,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -57,8 +57,8 @@ pub struct Settings {
     /// `scripts/kafka`, for Kafka's own tools.
     pub kafka_tool: Option<String>,
     pub pgbench: String,
-    /// URLs to send GET to, beside ours.
-    pub against: Vec<Address>,
+    /// A URL to send GET to, beside ours.
+    pub against: Option<Address>,
     pub rounds: usize,
     /// Of each load.
     pub seconds: u64,
@@ -131,7 +131,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "against",
-        about: "payments by id, against GET of the URLs that are named",
+        about: "payments by id, against GET of a URL that is named",
         run: |context| Box::pin(reads::against(context)),
     },
     Scenario {
@@ -237,7 +237,7 @@ pub struct Comparison {
     pub seconds: u64,
     pub rows: Vec<Row>,
     /// Scenarios that were not measured, and why.
-    pub skipped: Vec<(String, String)>,
+    pub skipped: Skipped,
 }
 
 /// What every measurement works with.
@@ -246,6 +246,10 @@ pub struct Context {
     /// For databases and logs; gone at the end.
     pub folder: PathBuf,
     pub program: Program,
+    /// Names of databases on PostgreSQL that were made.
+    databases: Mutex<Vec<String>>,
+    /// What stands before the names of topics that were made.
+    topics: Mutex<Vec<String>>,
 }
 
 /// Gives the scenarios whose names begin with one of these; all for none.
@@ -269,15 +273,29 @@ pub async fn run(
 ) -> Result<Comparison, CompareError> {
     let (rounds, seconds) = (settings.rounds, settings.seconds);
     let context = Context::new(settings)?;
+    let measured = measure_all(&context, &scenarios, &mut told).await;
+    // Of what was measured nothing is left, whatever became of it.
+    platform::clean_up(&context).await;
+    let (rows, skipped) = measured?;
+    Ok(Comparison { machine: Machine::this(), rounds, seconds, rows: rows.into_rows(), skipped })
+}
+
+type Skipped = Vec<(String, String)>;
+
+async fn measure_all(
+    context: &Context,
+    scenarios: &[&'static Scenario],
+    told: &mut impl FnMut(&str),
+) -> Result<(Rows, Skipped), CompareError> {
     let mut rows = Rows::default();
-    let mut skipped: Vec<(String, String)> = Vec::new();
-    for round in 1..=rounds {
-        for scenario in &scenarios {
+    let mut skipped = Skipped::new();
+    for round in 1..=context.settings.rounds {
+        for scenario in scenarios {
             if skipped.iter().any(|(name, _)| name == scenario.name) {
                 continue;
             }
             told(&format!("round {round}: {}", scenario.name));
-            match (scenario.run)(&context).await {
+            match (scenario.run)(context).await {
                 Ok(samples) => {
                     for sample in samples {
                         told(&format!("round {round}: {sample}"));
@@ -292,7 +310,7 @@ pub async fn run(
             }
         }
     }
-    Ok(Comparison { machine: Machine::this(), rounds, seconds, rows: rows.into_rows(), skipped })
+    Ok((rows, skipped))
 }
 
 const WARMUP: Duration = Duration::from_secs(2);
@@ -308,7 +326,15 @@ impl Context {
         let variables = [("PATH", path.as_str()), ("Logging__Level", "warn")];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let program = Program { path: settings.program.clone(), folder: folder.clone(), variables };
-        Ok(Self { settings, folder, program })
+        Ok(Self { settings, folder, program, databases: Mutex::default(), topics: Mutex::default() })
+    }
+
+    fn note(made: &Mutex<Vec<String>>, name: String) {
+        made.lock().unwrap_or_else(PoisonError::into_inner).push(name);
+    }
+
+    fn noted(made: &Mutex<Vec<String>>) -> Vec<String> {
+        std::mem::take(&mut *made.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn duration(&self) -> Duration {

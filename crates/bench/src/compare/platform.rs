@@ -23,7 +23,11 @@ use stream::kafka;
 use tokio::{task::JoinSet, time::sleep};
 use uuid::Uuid;
 
-use super::{CompareError, Context, database::Database, program::Program};
+use super::{
+    CompareError, Context,
+    database::{self, Database},
+    program::Program,
+};
 use crate::operation::{CURRENCY, DESCRIPTION, EXTERNAL_REFERENCE};
 
 const MERCHANTS: usize = 100;
@@ -48,7 +52,9 @@ impl Topics {
         let servers = context.settings.kafka.clone().ok_or(CompareError::Needs("--kafka"))?;
         // Said here, so that nothing is measured in vain.
         context.settings.postgres.as_ref().ok_or(CompareError::Needs("--postgres"))?;
-        Ok(Self { servers, prefix: format!("bench-{}.", Uuid::new_v4().simple()) })
+        let prefix = format!("bench-{}.", Uuid::new_v4().simple());
+        Context::note(&context.topics, prefix.clone());
+        Ok(Self { servers, prefix })
     }
 
     /// The program, publishing to them.
@@ -99,6 +105,21 @@ impl Topics {
 
     fn admin(&self) -> Result<AdminClient<DefaultClientContext>, CompareError> {
         Ok(ClientConfig::new().set("bootstrap.servers", &self.servers).create()?)
+    }
+}
+
+/// Takes away what a measurement that failed has left.
+pub async fn clean_up(context: &Context) {
+    if let Some(admin) = &context.settings.postgres {
+        for name in Context::noted(&context.databases) {
+            // There is nothing more to try; the name says whose it was.
+            drop(database::drop_by_name(admin, &name).await);
+        }
+    }
+    if let Some(servers) = &context.settings.kafka {
+        for prefix in Context::noted(&context.topics) {
+            drop(Topics { servers: servers.clone(), prefix }.drop().await);
+        }
     }
 }
 

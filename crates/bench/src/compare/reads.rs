@@ -48,9 +48,7 @@ pub async fn reads(context: &Context, kind: Kind) -> Result<Vec<Sample>, Compare
 
 /// Whatever somebody names.
 pub async fn against(context: &Context) -> Result<Vec<Sample>, CompareError> {
-    let [address, ..] = context.settings.against.as_slice() else {
-        return Err(CompareError::Needs("--against URL"));
-    };
+    let address = context.settings.against.as_ref().ok_or(CompareError::Needs("--against URL"))?;
     let spec = spec("against", "GET of the URL", Target::Nothing);
     let theirs = requests_of(&context.measure_at(address, None, &get(context, "")).await?);
     let database = Database::new(context, Kind::Sqlite).await?;

@@ -44,7 +44,7 @@ pub struct Compare {
     pgbench: String,
     /// A URL to send GET to, beside ours
     #[arg(long, value_name = "URL")]
-    against: Vec<Address>,
+    against: Option<Address>,
     /// Write everything that was measured into this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
