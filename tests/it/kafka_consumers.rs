@@ -116,6 +116,23 @@ fn events_that_expired_before_they_were_read_come_from_the_log() {
     assert!(server.log().contains("they are read from the log"), "loudly");
 }
 
+/// Failure modes 52 and 55: the same when nothing follows, so that the consumer has no record from which to see that it
+/// lacks something. Found by the simulator.
+#[test]
+fn events_that_expired_are_handled_though_nothing_follows() {
+    let kafka = Kafka::new();
+    let mut server = probed(&kafka, Kind::Postgres, &[("Server__Roles", "api,relay")]);
+    some_payments(&server, 3);
+    kafka.hold_the_log(&server);
+    for stream in STREAMS {
+        kafka.expire(stream);
+    }
+    server.set("Server__Roles", "api,relay,consumers");
+    server.restart();
+    effects_are_once_each(&server);
+    assert!(server.log().contains("the consumer stands still"), "loudly");
+}
+
 /// Failure mode 55: the topic vanishes and comes back while consumers run; what they read again is passed over.
 #[test]
 fn consumers_survive_a_topic_that_is_made_anew() {

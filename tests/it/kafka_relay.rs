@@ -306,6 +306,19 @@ fn a_topic_that_is_made_anew_under_a_running_relay_is_filled_again() {
     kafka.hold_the_log(&server);
 }
 
+/// Failure mode 55: the same when nobody publishes anything that would run into it. Found by the simulator.
+#[test]
+fn a_topic_that_is_made_anew_in_a_quiet_moment_is_filled_again() {
+    let kafka = Kafka::new();
+    let server = kafka.server(Kind::Sqlite, &[]);
+    some_life(&server);
+    kafka.hold_the_log(&server);
+    kafka.delete_topic("payment-events");
+    kafka.make_topic("payment-events", LANES, &[]);
+    kafka.hold_the_log(&server);
+    assert!(server.log().contains("the topic was made anew"), "loudly");
+}
+
 /// Records that have expired stay expired: the relay goes on where it was.
 #[test]
 fn a_topic_whose_records_have_expired_goes_on_where_it_was() {

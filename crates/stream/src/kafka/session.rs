@@ -113,11 +113,15 @@ impl Desk {
             }
             self.account(client);
             client.commit_now_and_then();
-            if self.watchdog.is_due()
-                && let Some(still) = self.watchdog.check(&self.store, &mut self.slots).await
-            {
-                self.mend(&still).await;
-                break;
+            if self.watchdog.is_due() {
+                let still = self.watchdog.check(&self.store, &mut self.slots).await;
+                for still in &still {
+                    self.mend(still).await;
+                }
+                if !still.is_empty() {
+                    tracing::error!("the client of the consumer group is replaced");
+                    break;
+                }
             }
         }
         for slot in &mut self.slots {
@@ -166,7 +170,7 @@ impl Desk {
             position,
             published,
             from_the_log = is_at_end,
-            "the consumer stands still although more was published; its client is replaced"
+            "the consumer stands still although more was published"
         );
         let slot = self.slots.iter_mut().find(|slot| slot.engine.consumer().name() == *consumer);
         if let Some(slot) = slot.filter(|_| *is_at_end)

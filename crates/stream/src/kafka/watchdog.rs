@@ -63,12 +63,12 @@ impl Watchdog {
     }
 
     /// Who stands still for longer than is to be borne.
-    pub(super) async fn check(&mut self, store: &Store, slots: &mut [Slot]) -> Option<Still> {
+    pub(super) async fn check(&mut self, store: &Store, slots: &mut [Slot]) -> Vec<Still> {
         self.checked_at = Instant::now();
-        let published = cursor::published(store.reads()).await.ok()?;
+        let Ok(published) = cursor::published(store.reads()).await else { return Vec::new() };
         let mut standing = BTreeMap::new();
         for slot in slots {
-            let positions = slot.engine.positions().await.ok()?;
+            let Ok(positions) = slot.engine.positions().await else { return Vec::new() };
             let consumer = slot.engine.consumer().name();
             for (place, pending) in &slot.places {
                 let position = positions.get(place).map_or(0, |mark| mark.position);
@@ -86,12 +86,17 @@ impl Watchdog {
         self.standing = standing;
         let patience = self.session * SESSIONS_OF_PATIENCE;
         if self.joined_at.elapsed() <= patience {
-            return None;
+            return Vec::new();
         }
-        let still = self.standing.iter().find(|(_, (_, since))| since.elapsed() > patience)?;
-        let ((consumer, place), (position, _)) = still;
-        let is_at_end = self.ends.contains(&i32::from(place.1.0));
-        let published = published.get(place).copied().unwrap_or(0);
-        Some(Still { consumer, place: *place, position: *position, published, is_at_end })
+        let still = self.standing.iter().filter(|(_, (_, since))| since.elapsed() > patience);
+        still
+            .map(|((consumer, place), (position, _))| Still {
+                consumer,
+                place: *place,
+                position: *position,
+                published: published.get(place).copied().unwrap_or(0),
+                is_at_end: self.ends.contains(&i32::from(place.1.0)),
+            })
+            .collect()
     }
 }
