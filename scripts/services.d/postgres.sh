@@ -77,7 +77,7 @@ postgres_mount() {
   mkdir "$pg_folder/data"
   mount -t tmpfs -o "size=$1m,mode=0700,uid=$(stat -c %u "$pg_folder"),gid=$(stat -c %g "$pg_folder")" \
     tmpfs "$pg_folder/data" 2>/dev/null ||
-    { say "PostgreSQL gets no disk of its own: mounting one is not allowed here"; return 0; }
+    { rmdir "$pg_folder/data"; say "PostgreSQL gets no disk of its own: mounting one is not allowed here"; return 0; }
   echo "$1" >"$pg_folder/disk"
 }
 

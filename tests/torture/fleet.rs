@@ -20,6 +20,7 @@ const RESTART_AFTER: Duration = Duration::from_millis(500);
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
 /// Below the ports that the kernel hands out by itself, so that nobody takes one while its owner is down.
 const PORTS: std::ops::Range<u16> = 20_000..30_000;
+const PORTS_SKIPPED_MAX: u32 = 9_000;
 const ANY_PORT: &str = "127.0.0.1:0";
 /// What a program says when it has started.
 const STARTED: &str = "Data in ";
@@ -52,9 +53,9 @@ struct Process {
 impl Fleet {
     /// Nothing runs yet. `folder` is where logs go.
     pub fn new(folder: &Path, database: String, variables: Vec<(String, String)>) -> Self {
-        let mut ports = PORTS.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
         // Somewhere in the range: another run may look for ports at the same time.
-        let mut ports = ports.by_ref().skip(usize::from(std::process::id() as u16 % 5000));
+        let begin = usize::try_from(std::process::id() % PORTS_SKIPPED_MAX).unwrap();
+        let mut ports = PORTS.skip(begin).filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
         let processes = Role::ALL
             .iter()
             .flat_map(|role| (1..=PROCESSES_A_ROLE).map(|number| Target { role: *role, number }));

@@ -103,8 +103,10 @@ impl Fault {
     }
 }
 
+type Draw = fn(&mut Random) -> Fault;
+
 /// What may happen, and how often in a thousand faults.
-const CHANCES: [(u64, fn(&mut Random) -> Fault); 16] = [
+const CHANCES: [(u64, Draw); 16] = [
     (280, |random| Fault::CutSessions(1 + random.below(SESSIONS_CUT_MAX))),
     (40, |_| Fault::CutAllSessions),
     (180, |_| Fault::CutAnswerOfCommit),

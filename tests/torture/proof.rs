@@ -1,7 +1,7 @@
 //! Afterwards: what was acknowledged is there, every event lies in its topic and had its effect, once and in order.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     path::Path,
     time::{Duration, Instant},
 };
@@ -9,7 +9,8 @@ use std::{
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
-    message::{Headers as _, Message as _},
+    error::KafkaError,
+    message::{BorrowedMessage, Headers as _, Message as _},
 };
 use serde_json::Value;
 
@@ -116,8 +117,7 @@ impl Proof<'_> {
         let journal = Load::journal(self.folder);
         let mut keys = HashSet::new();
         let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
-        // The resource, and how far it had come by what was acknowledged.
-        let mut resources: HashMap<&str, (&str, i64, usize)> = HashMap::new();
+        let mut resources: HashMap<&str, Acknowledged> = HashMap::new();
         for line in &journal {
             let text = |member: &str| line[member].as_str().unwrap();
             assert!(keys.insert(text("key")), "acknowledged twice: {line}");
@@ -126,32 +126,39 @@ impl Proof<'_> {
             if kind == "MerchantCreated" {
                 continue;
             }
-            let amount_minor = line["amountInMinorUnits"].as_i64().unwrap();
-            let known = resources.entry(text("id")).or_insert((text("merchantId"), amount_minor, 0));
-            assert_eq!((known.0, known.1), (text("merchantId"), amount_minor), "{line}");
-            known.2 = known.2.max(progress(text("statusAfter")));
+            let (merchant, amount_minor) = (text("merchantId"), line["amountInMinorUnits"].as_i64().unwrap());
+            let known =
+                resources.entry(text("id")).or_insert(Acknowledged { merchant, amount_minor, progress: 0 });
+            assert_eq!((known.merchant, known.amount_minor), (merchant, amount_minor), "{line}");
+            known.progress = known.progress.max(progress(text("statusAfter")));
         }
         let counted = self.postgres.query("select event_type, count(*) from events group by event_type");
         let counted: BTreeMap<&str, u64> =
             counted.iter().map(|row| (row[0].as_str(), row[1].parse().unwrap())).collect();
         assert_eq!(counted, kinds, "events by type, and what was acknowledged");
+        self.api_shows(&resources);
+        journal.len()
+    }
 
-        let merchants: HashSet<&str> = resources.values().map(|(merchant, ..)| *merchant).collect();
-        let mut found = 0;
+    /// Each of them is found in the lists of its merchant, once, and nothing else is.
+    fn api_shows(&self, resources: &HashMap<&str, Acknowledged<'_>>) {
+        let merchants: HashSet<&str> = resources.values().map(|known| known.merchant).collect();
+        let mut found = HashSet::new();
         for merchant in merchants {
             for list in ["payments", "withdrawals"] {
-                let path = format!("/api/merchants/{merchant}/{list}?limit=100");
-                for one in self.api.all_pages(&path) {
-                    let wanted = resources.get(one["id"].as_str().unwrap());
-                    let status = progress(one["status"].as_str().unwrap());
-                    let is = (merchant, one["amountInMinorUnits"].as_i64().unwrap(), status);
-                    assert_eq!(wanted, Some(&is), "{one}");
-                    found += 1;
+                for one in self.api.all_pages(&format!("/api/merchants/{merchant}/{list}?limit=100")) {
+                    let id = one["id"].as_str().unwrap();
+                    let is = Acknowledged {
+                        merchant,
+                        amount_minor: one["amountInMinorUnits"].as_i64().unwrap(),
+                        progress: progress(one["status"].as_str().unwrap()),
+                    };
+                    assert_eq!(resources.get(id), Some(&is), "{one}");
+                    assert!(found.insert(id.to_owned()), "listed twice: {one}");
                 }
             }
         }
-        assert_eq!(found, resources.len(), "each of them is found, once");
-        journal.len()
+        assert_eq!(found.len(), resources.len());
     }
 
     /// The rows of the probe are numbered as they were written.
@@ -170,55 +177,83 @@ impl Proof<'_> {
 
     /// Reads the topic from its beginning to its end beside the log: the same events, in the same order, once.
     fn topic_holds_the_log(&self, number: u32, name: &str) -> usize {
-        let sql = format!(
-            "select lane, event_id, encode(hash, 'hex') from events where stream = {number} order by lane, position"
-        );
-        let mut wanted: BTreeMap<i32, std::vec::IntoIter<(String, String)>> = BTreeMap::new();
-        let mut by_lane: BTreeMap<i32, Vec<(String, String)>> = BTreeMap::new();
-        for row in self.postgres.query(&sql) {
-            let [lane, id, hash] = row.try_into().unwrap();
-            by_lane.entry(lane.parse().unwrap()).or_default().push((id, hash));
-        }
-        wanted.extend(by_lane.into_iter().map(|(lane, events)| (lane, events.into_iter())));
-
+        let mut wanted = self.sealed(number);
         let topic = self.kafka.topic(name);
-        let mut config = self.kafka.client();
-        config.set("group.id", "reader").set("isolation.level", "read_committed");
-        config.set("enable.partition.eof", "true").set("enable.auto.commit", "false");
-        let consumer: BaseConsumer = config.create().unwrap();
-        let mut list = TopicPartitionList::new();
-        for lane in 0..LANES {
-            list.add_partition_offset(&topic, lane, Offset::Beginning).unwrap();
-        }
-        // Asked first, so that a topic which is not there is told.
-        consumer.fetch_metadata(Some(&topic), REQUEST).unwrap();
-        consumer.assign(&list).unwrap();
+        let consumer = self.reader(&topic);
         let mut open: HashSet<i32> = (0..LANES).collect();
         let (deadline, mut read) = (Instant::now() + READ_PATIENCE, 0);
         while !open.is_empty() {
             assert!(Instant::now() < deadline, "{topic} could not be read to its end");
             match consumer.poll(POLL) {
                 Some(Ok(message)) => {
-                    let headers: HashMap<&str, &[u8]> =
-                        message.headers().map_or_else(HashMap::new, |headers| {
-                            headers.iter().filter_map(|header| Some((header.key, header.value?))).collect()
-                        });
-                    let header = |name: &str| String::from_utf8_lossy(headers[name]).into_owned();
-                    let is = (header("ce_id"), header("chain-hash"));
-                    let next = wanted.get_mut(&message.partition()).and_then(Iterator::next);
-                    assert_eq!(Some(is), next, "{topic} {} {}", message.partition(), message.offset());
+                    let next = wanted.get_mut(&message.partition()).and_then(VecDeque::pop_front);
+                    let place = (message.partition(), message.offset());
+                    assert_eq!(Some(seal_of(&message)), next, "{topic} {place:?}");
                     read += 1;
                 }
-                Some(Err(rdkafka::error::KafkaError::PartitionEOF(partition))) => {
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
                     open.remove(&partition);
                 }
                 _ => {}
             }
         }
-        let missing: usize = wanted.values().map(ExactSizeIterator::len).sum();
+        let missing: usize = wanted.values().map(VecDeque::len).sum();
         assert_eq!(missing, 0, "events that are not in {topic}");
         read
     }
+
+    /// The events of a stream by lane, in order.
+    fn sealed(&self, stream: u32) -> BTreeMap<i32, VecDeque<Seal>> {
+        let sql = format!(
+            "select lane, event_id, encode(hash, 'hex') from events where stream = {stream} order by lane, position"
+        );
+        let mut sealed: BTreeMap<i32, VecDeque<Seal>> = BTreeMap::new();
+        for row in self.postgres.query(&sql) {
+            let [lane, event_id, hash] = row.try_into().unwrap();
+            sealed.entry(lane.parse().unwrap()).or_default().push_back(Seal { event_id, hash });
+        }
+        sealed
+    }
+
+    /// What reads all committed records of a topic.
+    fn reader(&self, topic: &str) -> BaseConsumer {
+        let mut config = self.kafka.client();
+        config.set("group.id", "reader").set("isolation.level", "read_committed");
+        config.set("enable.partition.eof", "true").set("enable.auto.commit", "false");
+        let consumer: BaseConsumer = config.create().unwrap();
+        // Asked first, so that a topic which is not there is told.
+        consumer.fetch_metadata(Some(topic), REQUEST).unwrap();
+        let mut list = TopicPartitionList::new();
+        for lane in 0..LANES {
+            list.add_partition_offset(topic, lane, Offset::Beginning).unwrap();
+        }
+        consumer.assign(&list).unwrap();
+        consumer
+    }
+}
+
+/// What the answers said of a resource, the last of them of its state.
+#[derive(Debug, PartialEq, Eq)]
+struct Acknowledged<'a> {
+    merchant: &'a str,
+    amount_minor: i64,
+    progress: usize,
+}
+
+/// By which an event is known, and all before it.
+#[derive(Debug, PartialEq, Eq)]
+struct Seal {
+    event_id: String,
+    hash: String,
+}
+
+fn seal_of(message: &BorrowedMessage<'_>) -> Seal {
+    let headers = message.headers().expect("records have headers");
+    let header = |name: &str| {
+        let found = headers.iter().find(|header| header.key == name).and_then(|header| header.value);
+        String::from_utf8_lossy(found.unwrap_or_default()).into_owned()
+    };
+    Seal { event_id: header("ce_id"), hash: header("chain-hash") }
 }
 
 /// What a request that was acknowledged has made, by its path.
