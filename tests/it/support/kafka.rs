@@ -3,8 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
-    process::Command,
     time::{Duration, Instant},
 };
 
@@ -24,6 +22,7 @@ use super::{
     backend::{Folder, Kind},
     eventually,
     server::Server,
+    services::{services, try_services},
 };
 
 /// Few, so that a test's topics are made quickly and its lanes are busy.
@@ -67,15 +66,19 @@ impl Kafka {
     pub fn cluster_with(nodes: u32, features: &str) -> Self {
         let own = Folder::new();
         let arguments = ["up", "--only", "kafka", "--kafka-nodes", &nodes.to_string()];
-        let up = services(own.path(), &arguments, features);
+        let up = services(own.path(), &arguments, &[("FINTECH_KAFKA_FEATURES", features)]);
         let servers = up.lines().find_map(|line| line.strip_prefix("export Kafka__BootstrapServers="));
         Self { servers: servers.unwrap().to_owned(), prefix: new_prefix(), own: Some(own) }
     }
 
     /// Stops a node of the test's own cluster as an outage does, or starts it again.
     pub fn node(&self, action: &str, number: u32) {
+        self.try_node(action, number).unwrap();
+    }
+
+    pub fn try_node(&self, action: &str, number: u32) -> Result<(), String> {
         let own = self.own.as_ref().expect("the broker that all tests share is not stopped");
-        services(own.path(), &[action, &format!("kafka-{number}")], "");
+        try_services(own.path(), &[action, &format!("kafka-{number}")], &[]).map(drop)
     }
 
     /// The real program on these topics.
@@ -327,19 +330,10 @@ fn new_prefix() -> String {
     format!("it-{}.", Uuid::new_v4().simple())
 }
 
-fn services(state: &Path, arguments: &[&str], features: &str) -> String {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/services");
-    let mut command = Command::new(script);
-    command.args(arguments).env("FINTECH_SERVICES", state).env("FINTECH_KAFKA_FEATURES", features);
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
 impl Drop for Kafka {
     fn drop(&mut self) {
         if let Some(own) = &self.own {
-            services(own.path(), &["down"], "");
+            services(own.path(), &["down"], &[]);
             return;
         }
         let names: Vec<String> =

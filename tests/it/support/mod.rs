@@ -6,6 +6,7 @@ pub mod fixtures;
 pub mod kafka;
 pub mod program;
 pub mod server;
+pub mod services;
 
 use std::time::{Duration, Instant};
 

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU8, Ordering},
+    atomic::{AtomicU8, AtomicU32, Ordering},
 };
 
 use tokio::{
@@ -28,7 +28,7 @@ const COMMIT: &[u8] = b"Q\0\0\0\x0bcommit\0";
 pub struct Proxy {
     pub port: u16,
     cut: Arc<AtomicU8>,
-    pub cuts_made: Arc<AtomicU8>,
+    pub cuts_made: Arc<AtomicU32>,
 }
 
 impl Proxy {
@@ -36,7 +36,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let cut = Arc::new(AtomicU8::new(0));
-        let cuts_made = Arc::new(AtomicU8::new(0));
+        let cuts_made = Arc::new(AtomicU32::new(0));
         let (cut_here, made) = (cut.clone(), cuts_made.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -55,8 +55,9 @@ impl Proxy {
     }
 }
 
-async fn forward(mut client: TcpStream, server: String, cut: Arc<AtomicU8>, made: Arc<AtomicU8>) {
-    let mut server = TcpStream::connect(server).await.unwrap();
+async fn forward(mut client: TcpStream, server: String, cut: Arc<AtomicU8>, made: Arc<AtomicU32>) {
+    // The database may be away: then so is what leads to it.
+    let Ok(mut server) = TcpStream::connect(server).await else { return };
     let (mut up, mut down) = (vec![0_u8; 65536], vec![0_u8; 65536]);
     loop {
         tokio::select! {
@@ -67,8 +68,9 @@ async fn forward(mut client: TcpStream, server: String, cut: Arc<AtomicU8>, made
                     let armed = cut.load(Ordering::SeqCst);
                     if armed == Cut::AnswerOfCommit as u8 && once(&cut, armed) {
                         made.fetch_add(1, Ordering::SeqCst);
-                        server.write_all(sent).await.unwrap();
-                        server.shutdown().await.unwrap();
+                        if server.write_all(sent).await.is_err() || server.shutdown().await.is_err() {
+                            return;
+                        }
                         // Until the server has ended the connection it has also committed.
                         while matches!(server.read(&mut down).await, Ok(1..)) {}
                         return;
