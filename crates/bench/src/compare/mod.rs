@@ -220,6 +220,8 @@ pub enum CompareError {
     Read(#[from] store::error::ReadError),
     #[error("{0}")]
     Submit(#[from] store::error::SubmitError),
+    #[error("it was asked to stop before everything was measured")]
+    Stopped,
     #[error("{0} did not happen in time")]
     Late(&'static str),
     #[error("a part of the measurement ended by a panic")]
@@ -265,15 +267,19 @@ pub fn choose(names: &[String]) -> Result<Vec<&'static Scenario>, CompareError> 
     Ok(SCENARIOS.iter().filter(is_chosen).collect())
 }
 
-/// Measures the scenarios, all of them in each round; `told` hears what is measured, and each sample.
+/// Measures the scenarios, all of them in each round; `told` hears what is measured, and each sample. `stop` ends it.
 pub async fn run(
     settings: Settings,
     scenarios: Vec<&'static Scenario>,
     mut told: impl FnMut(&str),
+    stop: impl Future<Output = ()>,
 ) -> Result<Comparison, CompareError> {
     let (rounds, seconds) = (settings.rounds, settings.seconds);
     let context = Context::new(settings)?;
-    let measured = measure_all(&context, &scenarios, &mut told).await;
+    let measured = tokio::select! {
+        measured = measure_all(&context, &scenarios, &mut told) => measured,
+        () = stop => Err(CompareError::Stopped),
+    };
     // Of what was measured nothing is left, whatever became of it.
     platform::clean_up(&context).await;
     let (rows, skipped) = measured?;

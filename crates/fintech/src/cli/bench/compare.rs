@@ -8,6 +8,7 @@ use bench::{
     compare::{self, SCENARIOS, Settings},
 };
 use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{super::output, number, size};
 
@@ -71,11 +72,23 @@ pub async fn run(options: Compare) -> anyhow::Result<ExitCode> {
         growth_payments: size(options.growth_payments),
     };
     // It takes long; whoever waits sees each figure as it comes.
-    let comparison = compare::run(settings, scenarios, |what| eprintln!("{what}")).await?;
+    let told = |what: &str| eprintln!("{what}");
+    let comparison = compare::run(settings, scenarios, told, asked_to_stop()?).await?;
     output::line(&comparison);
     if let Some(path) = options.json {
         let json = serde_json::to_vec_pretty(&comparison).context("the comparison is no JSON")?;
         fs::write(&path, json).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Servers, databases and topics of a measurement do not outlive it.
+fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
