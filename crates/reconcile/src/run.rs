@@ -20,6 +20,8 @@ use crate::{
 
 /// Breaks that wait to be stored before they are stored at once.
 const BREAKS_WAITING_MAX: usize = 500;
+/// A run that pauses for longer looks dead to others. On a machine that is much too busy it takes more than its share.
+const PAUSE_MAX: Duration = NOTE_INTERVAL;
 /// The share of time is kept over spans of this length.
 const PACE_SPAN: Duration = Duration::from_millis(10);
 
@@ -124,7 +126,7 @@ impl<'a> Run<'a> {
         if is_stopping {
             return Err(Error::Stopped);
         }
-        self.pace.keep().await;
+        self.pace.keep(&mut self.stopping).await;
         Ok(())
     }
 
@@ -210,10 +212,15 @@ impl Pace {
         Self { percent_max: percent_max.clamp(1, 100), working_since: Instant::now() }
     }
 
-    async fn keep(&mut self) {
+    async fn keep(&mut self, stopping: &mut watch::Receiver<bool>) {
         let worked = self.working_since.elapsed();
         if self.percent_max < 100 && worked >= PACE_SPAN {
-            tokio::time::sleep(worked * (100 - self.percent_max) / self.percent_max).await;
+            let pause = worked * (100 - self.percent_max) / self.percent_max;
+            tokio::select! {
+                () = tokio::time::sleep(pause.min(PAUSE_MAX)) => {}
+                // Whoever is asked to stop does not wait for the end of a pause.
+                Ok(()) = stopping.changed() => {}
+            }
             self.working_since = Instant::now();
         }
     }
