@@ -12,6 +12,8 @@
 mod batch;
 mod cluster;
 mod connection;
+mod error;
+mod extent;
 mod sasl;
 
 use std::{
@@ -32,11 +34,15 @@ use kafka_protocol::{
     protocol::StrBytes,
 };
 
-pub use self::{batch::Compression, connection::Security};
+pub use self::{
+    batch::Compression,
+    connection::Security,
+    error::ProduceError,
+    extent::{Extent, Extents},
+};
 use self::{
     batch::{Building, ProducerId},
     cluster::Cluster,
-    connection::ConnectionError,
 };
 use super::record::{Outgoing, Topic};
 
@@ -64,50 +70,6 @@ const ADD_PARTITIONS_VERSION_MAX: i16 = 3;
 /// Transactions of this version number their epochs anew with every end.
 const EPOCHS_BY_TRANSACTION: i16 = 2;
 
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum ProduceError {
-    #[error("{0}")]
-    Failed(String),
-    /// A broker or a coordinator is moving: asking again does better.
-    #[error("{0}")]
-    Passing(String),
-    /// The transaction before is still being completed.
-    #[error("{0}")]
-    Concurrent(String),
-    /// Another producer has the transactional id now.
-    #[error("{0}")]
-    Fenced(String),
-    #[error("the topic {0} was made anew while it was published to")]
-    TopicMadeAnew(String),
-    #[error("{0}")]
-    TooLarge(String),
-}
-
-impl From<ConnectionError> for ProduceError {
-    fn from(error: ConnectionError) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
-
-impl ProduceError {
-    fn from_code(code: ResponseError, what: &str) -> Self {
-        let text = format!("{what}: {code}");
-        match code {
-            ResponseError::ConcurrentTransactions => Self::Concurrent(text),
-            ResponseError::InvalidProducerEpoch
-            | ResponseError::ProducerFenced
-            | ResponseError::InvalidProducerIdMapping => Self::Fenced(text),
-            ResponseError::MessageTooLarge | ResponseError::RecordListTooLarge => Self::TooLarge(text),
-            code if code.is_retriable() => Self::Passing(text),
-            _ => Self::Failed(text),
-        }
-    }
-
-    const fn is_passing(&self) -> bool {
-        matches!(self, Self::Passing(_) | Self::Concurrent(_))
-    }
-}
-
 pub struct Config {
     pub servers: String,
     pub security: Security,
@@ -124,22 +86,6 @@ pub struct Config {
 
 /// A partition of a topic.
 type Place = (Topic, i32);
-
-/// The offsets of the first and the last record of a transaction in a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
-    pub first: i64,
-    pub last: i64,
-}
-
-impl Extent {
-    pub fn add(&mut self, other: Self) {
-        self.first = self.first.min(other.first);
-        self.last = self.last.max(other.last);
-    }
-}
-
-pub type Extents = BTreeMap<Place, Extent>;
 
 pub struct Producer {
     config: Config,
