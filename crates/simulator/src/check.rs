@@ -15,6 +15,7 @@ use stream::{
     position::{self, Place},
 };
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::{
     callers::{Asked, Told},
@@ -34,12 +35,21 @@ pub struct Checker {
     verifiers: BTreeMap<Lane, Verifier>,
     log: BTreeMap<Place, Vec<LogEvent>>,
     commands: BTreeMap<CommandId, usize>,
+    /// What has happened to each payment and withdrawal.
+    happened: BTreeSet<(Uuid, String)>,
 }
 
 impl Checker {
     pub fn new(memory: Memory, lanes: u16) -> Self {
         let verifiers = (0..lanes).map(|lane| (Lane(lane), Verifier::new(Lane(lane)))).collect();
-        Self { memory, lanes, verifiers, log: BTreeMap::new(), commands: BTreeMap::new() }
+        Self {
+            memory,
+            lanes,
+            verifiers,
+            log: BTreeMap::new(),
+            commands: BTreeMap::new(),
+            happened: BTreeSet::new(),
+        }
     }
 
     pub fn events(&self) -> usize {
@@ -85,6 +95,7 @@ impl Checker {
             for event in events.map_err(|error| error.to_string())? {
                 verifier.next(&event).map_err(|flaw| format!("the log: {flaw}"))?;
                 *self.commands.entry(event.command_id).or_default() += 1;
+                self.happened.insert((event.subject_id, event.event_type.clone()));
                 self.log.entry((event.stream, event.lane)).or_default().push(event);
             }
             verifier.end(&head).map_err(|flaw| format!("the log: {flaw}"))?;
@@ -110,6 +121,9 @@ impl Checker {
                     Told::Nothing => {}
                     Told::Broken(reason) => return wrong(reason),
                     Told::Answer(given) => {
+                        if self.has_not_happened(&request.action) {
+                            return wrong("what was acknowledged has not happened");
+                        }
                         let changes = Self::changes(request);
                         if changes && effects == 0 {
                             return wrong("an acknowledged change is not in the log");
@@ -144,6 +158,25 @@ impl Checker {
             | Action::FailWithdrawal { .. }
             | Action::CancelWithdrawal { .. } => false,
         }
+    }
+
+    /// Whether nothing in the log says what an answer to the action says, whoever has asked for it first.
+    fn has_not_happened(&self, action: &Action) -> bool {
+        let (subject, event_type) = match action {
+            Action::CompletePayment { payment_id, .. } => (payment_id.0, "PaymentCompleted"),
+            Action::CancelPayment { payment_id } => (payment_id.0, "PaymentCancelled"),
+            Action::RefundPayment { payment_id, .. } => (payment_id.0, "PaymentRefunded"),
+            Action::FlagPayment { payment_id, .. } => (payment_id.0, "PaymentFlagged"),
+            Action::ProcessWithdrawal { withdrawal_id } => (withdrawal_id.0, "WithdrawalProcessing"),
+            Action::CompleteWithdrawal { withdrawal_id, .. } => (withdrawal_id.0, "WithdrawalCompleted"),
+            Action::FailWithdrawal { withdrawal_id, .. } => (withdrawal_id.0, "WithdrawalFailed"),
+            Action::CancelWithdrawal { withdrawal_id } => (withdrawal_id.0, "WithdrawalCancelled"),
+            Action::CreateMerchant { .. }
+            | Action::UpdateMerchant { .. }
+            | Action::CreatePayments(_)
+            | Action::RequestWithdrawal(_) => return false,
+        };
+        !self.happened.contains(&(subject, event_type.to_owned()))
     }
 
     /// Invariant 2.

@@ -102,7 +102,9 @@ impl Partitions for View<'_> {
     }
 
     fn bounds(&self, topic: Topic, partition: i32) -> Result<(i64, i64), EndsError> {
-        Ok(self.0.bounds(topic, partition))
+        let (low, end) = self.0.bounds(topic, partition);
+        let uncommitted = fault::is_on(Fault::ReadUncommitted);
+        Ok((low, if uncommitted { self.0.high(topic, partition) } else { end }))
     }
 
     fn read_to_end(
@@ -112,7 +114,9 @@ impl Partitions for View<'_> {
         each: &mut dyn FnMut(Record),
     ) -> Result<(), EndsError> {
         for Start { partition, from, .. } in starts {
-            for (offset, stored) in self.0.read(topic, *partition, *from, usize::MAX) {
+            for (offset, stored) in
+                self.0.read_with(topic, *partition, *from, fault::is_on(Fault::ReadUncommitted))
+            {
                 let value = stored.value.as_deref();
                 let at = (*partition, offset);
                 each(Record::new(topic, at, Some(&stored.key), value, Some(&stored.headers)));

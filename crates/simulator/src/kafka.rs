@@ -18,6 +18,9 @@ use tokio::{sync::watch, time::Instant};
 /// Who owns what in a group; a member that is not heard of for this long loses it.
 pub const SESSION_TIMEOUT: Duration = Duration::from_millis(400);
 
+/// A transaction that is open for longer is aborted, whoever has begun it.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(3);
+
 #[derive(Clone, Debug)]
 pub struct Stored {
     pub key: Vec<u8>,
@@ -79,6 +82,7 @@ struct State {
     /// Counts how often a topic was made.
     incarnations: BTreeMap<Topic, u64>,
     transactions: BTreeMap<Transaction, Status>,
+    begun: BTreeMap<Transaction, Instant>,
     next_transaction: Transaction,
     /// Of the one transactional id.
     epoch: u64,
@@ -114,6 +118,7 @@ impl Kafka {
             partitions,
             incarnations: Topic::ALL.into_iter().map(|topic| (topic, 0)).collect(),
             transactions: BTreeMap::new(),
+            begun: BTreeMap::new(),
             next_transaction: 1,
             epoch: 0,
             open: None,
@@ -178,11 +183,27 @@ impl Kafka {
         if state.epoch != epoch {
             return Err(Fenced);
         }
+        if state.transactions.get(&transaction) != Some(&Status::Open) {
+            return Err(Fenced);
+        }
         state.open = None;
         state.end(transaction, Status::Committed);
         drop(state);
         self.tell();
         Ok(())
+    }
+
+    /// Aborts what nobody has ended for long.
+    pub fn expire_transactions(&self) {
+        let mut state = self.state();
+        let is_old = |at: &Instant| at.elapsed() > TRANSACTION_TIMEOUT;
+        let old: Vec<Transaction> =
+            state.begun.iter().filter(|(_, at)| is_old(at)).map(|(number, _)| *number).collect();
+        for number in old {
+            state.end(number, Status::Aborted);
+        }
+        drop(state);
+        self.tell();
     }
 
     /// Records that somebody else puts on a topic; `None` leaves the transaction open.
@@ -240,7 +261,12 @@ impl Kafka {
     pub fn bounds(&self, topic: Topic, partition: i32) -> (i64, i64) {
         let state = self.state();
         let low = state.partitions.get(&(topic, partition)).map_or(0, |partition| partition.low);
-        (low, state.visible_end(topic, partition))
+        (low, state.stable_end(topic, partition))
+    }
+
+    /// The end of all that was written, committed or not.
+    pub fn high(&self, topic: Topic, partition: i32) -> i64 {
+        self.state().partitions.get(&(topic, partition)).map_or(0, |partition| partition.next)
     }
 
     /// Whether a transaction is open that hides what lies behind it.
@@ -252,17 +278,28 @@ impl Kafka {
 
     /// What is committed, from an offset on.
     pub fn read(&self, topic: Topic, partition: i32, from: i64, max: usize) -> Vec<(i64, Arc<Stored>)> {
+        let mut records = self.read_with(topic, partition, from, false);
+        records.truncate(max);
+        records
+    }
+
+    /// The same with what is not committed, if that is wanted.
+    pub fn read_with(
+        &self,
+        topic: Topic,
+        partition: i32,
+        from: i64,
+        uncommitted: bool,
+    ) -> Vec<(i64, Arc<Stored>)> {
         let state = self.state();
-        let end = state.visible_end(topic, partition);
+        let end = if uncommitted { i64::MAX } else { state.stable_end(topic, partition) };
         let Some(found) = state.partitions.get(&(topic, partition)) else { return Vec::new() };
         let begin = found.entries.partition_point(|entry| entry.offset < from);
         let visible = found.entries[begin..].iter().filter(|entry| {
             entry.offset < end
-                && (fault::is_on(Fault::ReadUncommitted)
-                    || state.transactions.get(&entry.transaction) == Some(&Status::Committed))
+                && (uncommitted || state.transactions.get(&entry.transaction) == Some(&Status::Committed))
         });
-        let records = visible.filter_map(|entry| Some((entry.offset, entry.record.clone()?)));
-        records.take(max).collect()
+        visible.filter_map(|entry| Some((entry.offset, entry.record.clone()?))).collect()
     }
 }
 
@@ -271,6 +308,7 @@ impl State {
         let number = self.next_transaction;
         self.next_transaction += 1;
         self.transactions.insert(number, Status::Open);
+        self.begun.insert(number, Instant::now());
         number
     }
 
@@ -280,6 +318,7 @@ impl State {
             return;
         }
         self.transactions.insert(transaction, status);
+        self.begun.remove(&transaction);
         for partition in self.partitions.values_mut() {
             if partition.entries.iter().any(|entry| entry.transaction == transaction) {
                 partition.append(transaction, None);
@@ -292,13 +331,6 @@ impl State {
         let Some(partition) = self.partitions.get(&(topic, partition)) else { return 0 };
         let is_open = |entry: &&Entry| self.transactions.get(&entry.transaction) == Some(&Status::Open);
         partition.entries.iter().find(is_open).map_or(partition.next, |entry| entry.offset)
-    }
-
-    fn visible_end(&self, topic: Topic, partition: i32) -> i64 {
-        if fault::is_on(Fault::ReadUncommitted) {
-            return self.partitions.get(&(topic, partition)).map_or(0, |partition| partition.next);
-        }
-        self.stable_end(topic, partition)
     }
 }
 

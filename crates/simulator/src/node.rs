@@ -49,6 +49,7 @@ pub struct Node {
     /// `None` while it is down.
     process: Option<Process>,
     pub back_at: Option<Instant>,
+    had_panicked: bool,
 }
 
 struct Process {
@@ -59,7 +60,13 @@ struct Process {
 
 impl Node {
     pub fn new(surroundings: Surroundings) -> Self {
-        let mut node = Self { machine: Arc::new(Machine::new()), surroundings, process: None, back_at: None };
+        let mut node = Self {
+            machine: Arc::new(Machine::new()),
+            surroundings,
+            process: None,
+            back_at: None,
+            had_panicked: false,
+        };
         node.start();
         node
     }
@@ -94,7 +101,11 @@ impl Node {
         let rows = |name| Arc::new(Rows { name, poison: poison.clone(), chaos: chaos.clone() });
         tasks.spawn(consume(store.clone(), connection, rows(ON_KAFKA), stopping.clone()));
         let on_the_log = runtime::run(store.clone(), rows(ON_THE_LOG), engine_settings(), stopping);
-        tasks.spawn(async move { drop(on_the_log.await) });
+        tasks.spawn(async move {
+            if let Err(stopped) = on_the_log.await {
+                panic!("the log has no gap: {stopped}");
+            }
+        });
         self.process = Some(Process { store, tasks, stop });
     }
 
@@ -105,17 +116,16 @@ impl Node {
 
     /// Whether a part of it has ended by a panic, which no part may.
     pub fn has_panicked(&mut self) -> bool {
-        let Some(Process { tasks, .. }) = &mut self.process else { return false };
+        let Some(Process { tasks, .. }) = &mut self.process else { return self.had_panicked };
         while let Some(ended) = tasks.try_join_next() {
-            if ended.is_err_and(|error| error.is_panic()) {
-                return true;
-            }
+            self.had_panicked |= ended.is_err_and(|error| error.is_panic());
         }
-        false
+        self.had_panicked
     }
 
     /// As by SIGKILL: nothing of it goes on.
     pub async fn crash(&mut self, down: Duration) {
+        self.had_panicked |= self.has_panicked();
         if let Some(mut process) = self.process.take() {
             process.tasks.shutdown().await;
             self.back_at = Some(Instant::now() + down);
@@ -129,9 +139,13 @@ impl Node {
         let ended = async {
             let Process { store, tasks, .. } = &mut process;
             store.clone().close().await;
-            while tasks.join_next().await.is_some() {}
+            let mut panicked = false;
+            while let Some(ended) = tasks.join_next().await {
+                panicked |= ended.is_err_and(|error| error.is_panic());
+            }
+            panicked
         };
-        drop(tokio::time::timeout(patience, ended).await);
+        self.had_panicked |= tokio::time::timeout(patience, ended).await.unwrap_or(false);
         process.tasks.shutdown().await;
         self.back_at = Some(Instant::now());
     }

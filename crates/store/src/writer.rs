@@ -155,11 +155,13 @@ impl<C: Connect> Writer<C> {
             session.rollback().await?;
             return Ok(replies);
         }
+        let committed = session.commit(&writes).await;
+        // What was committed is published again by the relay, which would be found for that.
         #[cfg(debug_assertions)]
-        if fault::is_on(Fault::PublishBeforeCommit) {
+        if committed.is_err() && fault::is_on(Fault::PublishBeforeCommit) {
             fault::publish(&writes.events);
         }
-        match session.commit(&writes).await {
+        match committed {
             Ok(()) => {}
             Err(_) if fault::is_on(Fault::AnswerBeforeCommit) => self.session = None,
             Err(BatchError::OutcomeUnknown(reason)) => {

@@ -12,12 +12,14 @@ use super::{
 };
 use crate::{
     consumer::Consumer,
-    engine::{self, Engine, Trouble},
+    engine::{self, Engine},
     position::Place,
 };
 
 /// How long a poll waits for a message.
 pub(super) const POLL_MAX: Duration = Duration::from_millis(100);
+/// How long the others of the group wait for one that reads from the log; it goes on when it stands still again.
+const FROM_THE_LOG_MAX: Duration = Duration::from_secs(30);
 /// Messages of one partition that wait for a consumer before the reading of it pauses.
 const PENDING_A_PLACE_MAX: usize = 5000;
 /// Messages that are taken in between two batches, in batches.
@@ -116,7 +118,7 @@ impl Desk {
             if self.watchdog.is_due() {
                 let still = self.watchdog.check(&self.store, &mut self.slots).await;
                 for still in &still {
-                    self.mend(still).await;
+                    self.mend(still, stopping).await;
                 }
                 if !still.is_empty() {
                     tracing::error!("the client of the consumer group is replaced");
@@ -160,7 +162,7 @@ impl Desk {
     }
 
     /// What the client will not read any more is read from the log. It is replaced in any case: it may be deaf.
-    async fn mend(&mut self, still: &Still) {
+    async fn mend(&mut self, still: &Still, stopping: &watch::Receiver<bool>) {
         let Still { consumer, place, position, published, is_at_end } = still;
         let (stream, lane) = place;
         tracing::error!(
@@ -173,13 +175,12 @@ impl Desk {
             "the consumer stands still although more was published"
         );
         let slot = self.slots.iter_mut().find(|slot| slot.engine.consumer().name() == *consumer);
-        if let Some(slot) = slot.filter(|_| *is_at_end)
-            && slot.handle_from_log(*place, *published).await.is_err()
-        {
-            tracing::warn!(consumer, "the log could not be read; it is tried again");
-        }
+        let Some(slot) = slot.filter(|_| *is_at_end) else { return };
+        let until = Instant::now() + FROM_THE_LOG_MAX;
+        let goes_on = || !*stopping.borrow() && Instant::now() < until;
+        let handled = slot.handle_from_log(*place, *published, goes_on).await;
+        slot.conclude(handled);
     }
-
     fn take_changes(&mut self, client: &mut impl Client) {
         for change in client.changes() {
             for slot in &mut self.slots {
@@ -197,7 +198,6 @@ impl Desk {
             return;
         }
         client.message_came(place);
-        self.watchdog.message_came(i32::from(place.1.0));
         let mut readers: Vec<&mut Slot> = self.slots.iter_mut().filter(|slot| slot.reads(place)).collect();
         // Nearly always there is one reader, which gets the item itself.
         if let Some(last) = readers.pop() {
@@ -214,17 +214,8 @@ impl Desk {
             return;
         }
         slot.paused_until = None;
-        match slot.handle().await {
-            Ok(()) => {}
-            Err(Trouble::Transient(reason)) => {
-                slot.paused_until = Some(Instant::now() + slot.engine.back_off(&reason));
-            }
-            Err(Trouble::Stopped(stopped)) => {
-                tracing::error!(consumer = slot.engine.consumer().name(), error = %stopped, "the consumer has stopped");
-                slot.has_stopped = true;
-                slot.places.clear();
-            }
-        }
+        let handled = slot.handle().await;
+        slot.conclude(handled);
     }
 
     /// Tells the client how far all consumers of a place have come, and lets it read on or wait.

@@ -159,11 +159,32 @@ impl Slot {
         self.retry_due().await
     }
 
-    /// Handles events of the log itself, up to a position, which the topic does not give.
-    pub(super) async fn handle_from_log(&mut self, place: Place, until: i64) -> Result<(), Trouble> {
+    /// Takes in how the handling of what waits has ended.
+    pub(super) fn conclude(&mut self, handled: Result<(), Trouble>) {
+        match handled {
+            Ok(()) => {}
+            Err(Trouble::Transient(reason)) => {
+                self.paused_until = Some(Instant::now() + self.engine.back_off(&reason));
+            }
+            Err(Trouble::Stopped(stopped)) => {
+                let consumer = self.engine.consumer().name();
+                tracing::error!(consumer, error = %stopped, "the consumer has stopped");
+                self.has_stopped = true;
+                self.places.clear();
+            }
+        }
+    }
+
+    /// Handles events of the log itself, up to a position, which the topic does not give; as long as it may go on.
+    pub(super) async fn handle_from_log(
+        &mut self,
+        place: Place,
+        until: i64,
+        goes_on: impl Fn() -> bool,
+    ) -> Result<(), Trouble> {
         let (stream, lane) = place;
         let room = i64::try_from(self.engine.batch_events_max()).unwrap_or(i64::MAX);
-        loop {
+        while goes_on() {
             let Some(from) = self.engine.positions().await?.get(&place).copied() else { return Ok(()) };
             let span = Span { stream, lane, behind: from.position, until: until.min(from.position + room) };
             if span.until <= span.behind || self.engine.failing_at(place).is_some() {
@@ -177,6 +198,7 @@ impl Slot {
                 return Ok(());
             }
         }
+        Ok(())
     }
 
     fn walk_anew<'a>(&mut self, places: impl Iterator<Item = &'a Place>) {

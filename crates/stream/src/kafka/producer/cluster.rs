@@ -6,7 +6,7 @@ use std::{
 };
 
 use kafka_protocol::{
-    error::ParseResponseErrorCode as _,
+    error::{ParseResponseErrorCode as _, ResponseError},
     messages::{FindCoordinatorRequest, MetadataRequest, TopicName, metadata_request::MetadataRequestTopic},
     protocol::StrBytes,
 };
@@ -34,6 +34,8 @@ pub struct Cluster {
     /// Ids of the topics as first seen: a topic that is made anew gets another one.
     ids: HashMap<String, Uuid>,
     leaders: HashMap<(usize, i32), i32>,
+    /// A topic that was there, and is not.
+    gone: Option<String>,
 }
 
 impl Cluster {
@@ -46,6 +48,7 @@ impl Cluster {
             connections: BTreeMap::new(),
             ids: HashMap::new(),
             leaders: HashMap::new(),
+            gone: None,
         }
     }
 
@@ -103,6 +106,10 @@ impl Cluster {
             let Some(name) = topic.name.as_ref().map(|name| name.0.as_str()) else { continue };
             let Some(number) = self.number(name, topic.topic_id) else { continue };
             if topic.error_code != 0 {
+                let is_gone = topic.error_code.err() == Some(ResponseError::UnknownTopicOrPartition);
+                if is_gone && self.ids.contains_key(name) {
+                    self.gone = Some(name.to_owned());
+                }
                 continue;
             }
             let id = *self.ids.entry(name.to_owned()).or_insert(topic.topic_id);
@@ -116,6 +123,13 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    /// Whether the topics are still there, and the same.
+    pub fn check_topics(&mut self) -> Result<(), ProduceError> {
+        self.gone = None;
+        self.refresh()?;
+        self.gone.take().map_or(Ok(()), |topic| Err(ProduceError::TopicMadeAnew(topic)))
     }
 
     /// The broker that coordinates a transactional id.

@@ -202,7 +202,7 @@ impl Producer {
 
     /// Whether the topics are still those that this producer began with.
     pub fn check_topics(&mut self) -> Result<(), ProduceError> {
-        self.cluster.refresh()
+        self.cluster.check_topics()
     }
 
     /// Until what was sent away for a passing reason is there, or the attempts are used up.
