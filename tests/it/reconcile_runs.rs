@@ -101,7 +101,7 @@ fn grow(server: &Server) {
     let merchant = live(server);
     let path = format!("/api/merchants/{merchant}/payments/bulk");
     let payments = vec![json!({"amountInMinorUnits": 100, "currency": "USD"}); 500];
-    for _ in 0..8 {
+    for _ in 0..30 {
         server.post(&path, &json!({ "payments": payments })).expect(201);
     }
 }
