@@ -89,9 +89,17 @@ pub async fn show(
 async fn read(app: &App, id: MerchantId, query: &mut Query) -> Result<(Merchant, Vec<Balance>), Problem> {
     let as_of = query.moment("asOf", DayEnd::Last);
     query.finish()?;
-    let merchant = app.merchant(id).await?;
-    let balances = app.read(queries::balances(app.reads(), id, as_of)).await?;
-    Ok((merchant, balances))
+    match as_of {
+        None => {
+            let found = app.read(app.store().lookups().balances(id)).await?;
+            found.ok_or_else(|| Problem::merchant_not_found(id))
+        }
+        Some(moment) => {
+            let merchant = app.merchant(id).await?;
+            let balances = app.read(queries::balances_as_of(app.reads(), id, moment)).await?;
+            Ok((merchant, balances))
+        }
+    }
 }
 
 /// A balance is not a row of its own, but clients of the contract expect an id: a `UUIDv8` (RFC 9562 §5.8)

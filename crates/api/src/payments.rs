@@ -157,7 +157,7 @@ pub async fn show(
     mut query: Query,
 ) -> Result<Json<PaymentBody>, Problem> {
     query.finish()?;
-    let payment = app.read(queries::payment(app.reads(), merchant_id, id)).await?;
+    let payment = app.read(app.store().lookups().payment(merchant_id, id)).await?;
     let payment = payment.ok_or_else(|| {
         Problem::new(PAYMENT_NOT_FOUND, format!("There is no payment {id} of this merchant."))
     })?;

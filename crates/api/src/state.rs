@@ -13,7 +13,6 @@ use domain::{
 use store::{
     Store,
     error::ReadError,
-    queries,
     request::{Answer, Claim, Request},
     sql::Reads,
 };
@@ -68,7 +67,7 @@ impl App {
         }
     }
 
-    /// Waits for a query of [`store::queries`].
+    /// Waits for a query of [`store::queries`] or [`store::lookup`].
     pub async fn read<T>(&self, query: impl Future<Output = Result<T, ReadError>>) -> Result<T, Problem> {
         match tokio::time::timeout(self.0.limits.request_timeout, query).await {
             Ok(found) => found.map_err(Problem::read),
@@ -77,7 +76,7 @@ impl App {
     }
 
     pub async fn merchant(&self, id: MerchantId) -> Result<Merchant, Problem> {
-        let merchant = self.read(queries::merchant(self.reads(), id)).await?;
+        let merchant = self.read(self.store().lookups().merchant(id)).await?;
         merchant.ok_or_else(|| Problem::merchant_not_found(id))
     }
 

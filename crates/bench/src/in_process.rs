@@ -35,10 +35,8 @@ impl Connection for InProcess {
     async fn send(&mut self, operation: &Operation) -> Answer {
         let merchant = MerchantId(operation.merchant_id);
         match &operation.action {
-            Action::Read { payment } => {
-                read(queries::payment(self.0.reads(), merchant, PaymentId(*payment)).await)
-            }
-            Action::Balance => read(queries::balances(self.0.reads(), merchant, None).await.map(Some)),
+            Action::Read { payment } => read(self.0.lookups().payment(merchant, PaymentId(*payment)).await),
+            Action::Balance => read(self.0.lookups().balances(merchant).await),
             Action::Get { path } => {
                 Answer::without(Verdict::Unsent, format!("there is no {path} without HTTP"))
             }
@@ -53,7 +51,7 @@ impl Connection for InProcess {
         let (reads, id) = (self.0.reads(), MerchantId(merchant));
         let currency = Currency::parse(CURRENCY).ok_or("no currency")?;
         let text = |error: ReadError| error.to_string();
-        let balances = queries::balances(reads, id, None).await.map_err(text)?;
+        let (_, balances) = self.0.lookups().balances(id).await.map_err(text)?.ok_or("no such merchant")?;
         let proof = queries::balance_proof(reads, id, currency).await.map_err(text)?;
         let (first, last) = (Timestamp::from_micros(0), Timestamp::from_micros(i64::MAX));
         let mut payments = Payments::default();

@@ -85,7 +85,7 @@ impl Node {
         let parts = Parts {
             lanes,
             connects: vec![database.clone(); WRITERS],
-            reads: Box::new(database.clone()),
+            reads: Arc::new(database.clone()),
             effects: Box::new(database),
         };
         let (store, writers) = Store::assemble(parts, &settings(lanes), self.clock());

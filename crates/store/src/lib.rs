@@ -2,13 +2,14 @@
 //!
 //! [`Store::submit`] hands a command to the [`writer`] of its lane, which commits many commands at once:
 //! [`batch`] decides them, [`session`] is the trait behind which [`sqlite`] and [`postgres`] stand.
-//! [`queries`] reads the tables, [`log`] the event log, and [`Store::begin`] gives a consumer the
+//! [`lookup`] and [`queries`] read the tables, [`log`] the event log, and [`Store::begin`] gives a consumer the
 //! transaction that carries its effect and its position.
 
 pub mod batch;
 pub mod error;
 pub mod fault;
 pub mod log;
+pub mod lookup;
 mod migrate;
 mod postgres;
 pub mod queries;

@@ -1,6 +1,8 @@
 //! What the API asks of the tables. Every text runs on both databases; a list is bounded by its
 //! `limit` and goes on behind a key, never behind an offset.
 
+use std::collections::{HashMap, hash_map};
+
 use domain::{
     currency::Currency,
     event::Stream,
@@ -84,11 +86,6 @@ pub(crate) const WITHDRAWAL: &str = "select id, merchant_id, amount, currency, s
 pub(crate) const ENTRY: &str = "select id, transaction_id, owner, kind, currency, number, amount, balance_after, \
      entry_type, payment_id, withdrawal_id, created_at from ledger_entries";
 
-pub async fn merchant(db: &dyn Reads, id: MerchantId) -> Result<Option<Merchant>, ReadError> {
-    let rows = db.query(&format!("{MERCHANT} where id = $1"), vec![id.0.into()]).await?;
-    rows.first().map(merchant_from).transpose()
-}
-
 /// Newest first.
 pub async fn merchants(
     db: &dyn Reads,
@@ -99,16 +96,6 @@ pub async fn merchants(
     query.page(after, limit);
     let rows = db.query(&query.sql, query.params).await?;
     rows.iter().map(merchant_from).collect()
-}
-
-pub async fn payment(
-    db: &dyn Reads,
-    merchant: MerchantId,
-    id: PaymentId,
-) -> Result<Option<Payment>, ReadError> {
-    let sql = format!("{PAYMENT} where id = $1 and merchant_id = $2");
-    let rows = db.query(&sql, vec![id.0.into(), merchant.0.into()]).await?;
-    rows.first().map(payment_from).transpose()
 }
 
 /// Newest first.
@@ -169,36 +156,70 @@ pub async fn withdrawals(
     rows.iter().map(withdrawal_from).collect()
 }
 
-/// All balances of a merchant, by currency; `as_of` a moment, inclusive, when one is given.
-pub async fn balances(
+/// All balances of a merchant as they were at a moment, inclusive, by currency. How they are is looked up by
+/// [`crate::lookup::Lookups::balances`].
+pub async fn balances_as_of(
     db: &dyn Reads,
     merchant: MerchantId,
-    as_of: Option<Timestamp>,
+    moment: Timestamp,
 ) -> Result<Vec<Balance>, ReadError> {
-    let sql = "select kind, currency, balance, updated_at from accounts where owner = $1 order by currency";
+    let sql = "select kind, currency from accounts where owner = $1 order by currency";
     let rows = db.query(sql, vec![merchant.0.into()]).await?;
-    let mut balances: Vec<Balance> = Vec::new();
+    let mut balances = Vec::new();
     for row in &rows {
         let (kind, currency) = (account_kind(row.int(0)?)?, currency(row.text(1)?)?);
-        let (minor, updated_at) = match as_of {
-            None => (row.int(2)?, moment(row.int(3)?)),
-            Some(moment) => match balance_as_of(db, merchant, kind, currency, moment).await? {
-                Some(found) => found,
-                None => continue,
-            },
-        };
-        if balances.last().is_none_or(|balance| balance.currency != currency) {
-            balances.push(Balance { currency, available_minor: 0, pending_minor: 0, updated_at });
-        }
-        let balance = balances.last_mut().expect("a balance was pushed above");
-        balance.updated_at = balance.updated_at.max(updated_at);
-        match kind {
-            AccountKind::Available => balance.available_minor = minor,
-            AccountKind::Pending => balance.pending_minor = minor,
-            AccountKind::Clearing | AccountKind::Payouts => {}
+        if let Some((minor, updated_at)) = balance_as_of(db, merchant, kind, currency, moment).await? {
+            add_account(&mut balances, kind, currency, minor, updated_at);
         }
     }
     Ok(balances)
+}
+
+/// A merchant with all balances, by currency.
+pub(crate) type MerchantBalances = (Merchant, Vec<Balance>);
+
+/// A row an account, and one for a merchant without any.
+pub(crate) const MERCHANT_BALANCES: &str = "select m.id, m.name, m.email, m.is_active, m.created_at, a.kind, a.currency, a.balance, a.updated_at \
+     from merchants m left join accounts a on a.owner = m.id";
+
+pub(crate) fn merchant_balances_from(
+    rows: &[Row],
+) -> Result<HashMap<MerchantId, MerchantBalances>, ReadError> {
+    let mut found: HashMap<MerchantId, MerchantBalances> = HashMap::new();
+    for row in rows {
+        let (_, balances) = match found.entry(MerchantId(row.uuid(0)?)) {
+            hash_map::Entry::Occupied(occupied) => occupied.into_mut(),
+            hash_map::Entry::Vacant(vacant) => vacant.insert((merchant_from(row)?, Vec::new())),
+        };
+        if let Some(kind) = row.opt_int(5)? {
+            let (kind, currency) = (account_kind(kind)?, currency(row.text(6)?)?);
+            add_account(balances, kind, currency, row.int(7)?, moment(row.int(8)?));
+        }
+    }
+    for (_, balances) in found.values_mut() {
+        balances.sort_unstable_by(|a, b| a.currency.code().cmp(b.currency.code()));
+    }
+    Ok(found)
+}
+
+fn add_account(
+    balances: &mut Vec<Balance>,
+    kind: AccountKind,
+    currency: Currency,
+    minor: i64,
+    updated_at: Timestamp,
+) {
+    let index = balances.iter().position(|balance| balance.currency == currency).unwrap_or_else(|| {
+        balances.push(Balance { currency, available_minor: 0, pending_minor: 0, updated_at });
+        balances.len() - 1
+    });
+    let balance = &mut balances[index];
+    balance.updated_at = balance.updated_at.max(updated_at);
+    match kind {
+        AccountKind::Available => balance.available_minor = minor,
+        AccountKind::Pending => balance.pending_minor = minor,
+        AccountKind::Clearing | AccountKind::Payouts => {}
+    }
 }
 
 /// One index look-up: the last entry up to the moment holds the balance after it.

@@ -19,6 +19,7 @@ use crate::{
     batch::Reply,
     error::{OpenError, ReadError, SubmitError},
     log,
+    lookup::Lookups,
     postgres::{PostgresConnect, PostgresEffects, PostgresReads, hints},
     request::{Answer, Request},
     sealing::Sealer,
@@ -56,10 +57,10 @@ pub struct Settings {
     pub hints: bool,
 }
 
-/// Counts commits, so that a change of it wakes whoever waits for one.
+/// Counts what is committed, so that a change of it wakes whoever waits for that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Commits {
-    /// Of this process.
+    /// Events of this process; a commit without any counts as one.
     pub own: u64,
     /// Hints of other processes.
     pub others: u64,
@@ -76,7 +77,8 @@ struct Inner {
     /// A lane's writer is number lane modulo writers. Emptied when the store is closed.
     queues: Mutex<Vec<mpsc::Sender<Job>>>,
     writers: Mutex<Vec<Running>>,
-    reads: Box<dyn Reads>,
+    reads: Arc<dyn Reads>,
+    lookups: Lookups,
     effects: Box<dyn Effects>,
     commits: watch::Sender<Commits>,
     hints: Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -88,7 +90,7 @@ pub struct Parts<C> {
     pub lanes: u16,
     /// One a writer.
     pub connects: Vec<C>,
-    pub reads: Box<dyn Reads>,
+    pub reads: Arc<dyn Reads>,
     pub effects: Box<dyn Effects>,
 }
 
@@ -111,7 +113,7 @@ impl Store {
                 let parts = Parts {
                     lanes,
                     connects: vec![SqliteConnect { path: path.clone(), gate: gate.clone() }],
-                    reads: Box::new(SqliteReads::start(&path, settings.readers)?),
+                    reads: Arc::new(SqliteReads::start(&path, settings.readers)?),
                     effects: Box::new(SqliteEffects::new(path, gate)),
                 };
                 let (store, writers) = Self::assemble(parts, &settings, clock);
@@ -127,7 +129,7 @@ impl Store {
                 let parts = Parts {
                     lanes,
                     connects: connects?,
-                    reads: Box::new(PostgresReads::new(config, settings.readers)?),
+                    reads: Arc::new(PostgresReads::new(config, settings.readers)?),
                     effects: Box::new(PostgresEffects::new(config)?),
                 };
                 let (store, writers) = Self::assemble(parts, &settings, clock);
@@ -167,6 +169,7 @@ impl Store {
             clock,
             queues: Mutex::new(queues),
             writers: Mutex::default(),
+            lookups: Lookups::new(reads.clone()),
             reads,
             effects,
             commits,
@@ -212,6 +215,11 @@ impl Store {
 
     pub fn reads(&self) -> &dyn Reads {
         self.inner.reads.as_ref()
+    }
+
+    /// Reads by key that share queries with those of others.
+    pub fn lookups(&self) -> &Lookups {
+        &self.inner.lookups
     }
 
     /// A transaction for a consumer's effect and position.

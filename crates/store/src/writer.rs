@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use domain::{lane::Lane, time::Timestamp};
+use domain::{command::Action, lane::Lane, time::Timestamp};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,
@@ -26,6 +26,9 @@ use crate::{
 
 /// How long a batch is tried again while the database is away, before its callers are told so.
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Payments in one transaction, unless one command alone has more: what bulks that gather may take of memory, and how
+/// long others wait behind them.
+const BATCH_PAYMENTS_MAX: usize = 2_000;
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(20);
 const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
 
@@ -64,12 +67,14 @@ impl<C: Connect> Writer<C> {
     pub async fn run(mut self, mut inbox: mpsc::Receiver<Job>) {
         let mut jobs = Vec::with_capacity(self.rules.batch_commands_max);
         while inbox.recv_many(&mut jobs, self.rules.batch_commands_max).await > 0 {
-            let (requests, callers): (Vec<_>, Vec<_>) =
-                jobs.drain(..).map(|job| (job.request, job.reply)).unzip();
-            let replies = self.settle(&requests).await;
-            for (caller, reply) in callers.into_iter().zip(replies) {
-                // A caller that went away changes nothing: its effect is durable or refused already.
-                let _ = caller.send(reply);
+            while !jobs.is_empty() {
+                let batch = jobs.drain(..fitting(&jobs));
+                let (requests, callers): (Vec<_>, Vec<_>) = batch.map(|job| (job.request, job.reply)).unzip();
+                let replies = self.settle(&requests).await;
+                for (caller, reply) in callers.into_iter().zip(replies) {
+                    // A caller that went away changes nothing: its effect is durable or refused already.
+                    let _ = caller.send(reply);
+                }
             }
         }
     }
@@ -170,7 +175,8 @@ impl<C: Connect> Writer<C> {
             }
             Err(error) => return Err(error.into()),
         }
-        self.rules.commits.send_modify(|commits| commits.own += 1);
+        let events = u64::try_from(writes.events.len()).unwrap_or(u64::MAX);
+        self.rules.commits.send_modify(|commits| commits.own += events.max(1));
         Ok(replies)
     }
 
@@ -214,6 +220,19 @@ impl<C: Connect> Writer<C> {
         self.session = Some(session);
         Ok(found)
     }
+}
+
+/// How many of the first jobs go into one transaction; at least one.
+fn fitting(jobs: &[Job]) -> usize {
+    let mut payments = 0;
+    let over = jobs.iter().position(|job| {
+        payments += match &job.request.command.action {
+            Action::CreatePayments(new) => new.len(),
+            _ => 1,
+        };
+        payments > BATCH_PAYMENTS_MAX
+    });
+    over.unwrap_or(jobs.len()).max(1)
 }
 
 impl Rules {

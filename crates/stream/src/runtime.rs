@@ -22,9 +22,13 @@ use crate::{
 /// How long a consumer waits for a commit before it looks by itself: another process may have written.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// A consumer that has caught up looks at most this often, so that under load it reads many events at a
-/// time instead of following every commit. An event that comes after a quiet moment is read at once.
-const CYCLE_INTERVAL_MIN: Duration = Duration::from_millis(25);
+/// A consumer that has caught up rests so long for every event that was committed meanwhile, its own or not, so that
+/// under load it reads many at a time instead of following every commit. Up to the inverse, 5,000 events a second, the
+/// rests stay short; above they grow to [`REST_MAX`]. An event that comes after a quiet moment is read at once.
+const REST_PER_EVENT: Duration = Duration::from_micros(200);
+/// Shorter rests are not worth a timer.
+const REST_MIN: Duration = Duration::from_millis(1);
+const REST_MAX: Duration = Duration::from_millis(25);
 
 /// A quiet consumer reads its positions again after this long: somebody may have set them back.
 const POSITIONS_AGE_MAX: Duration = Duration::from_secs(5);
@@ -39,12 +43,16 @@ pub async fn run(
     let mut commits = store.commits();
     let mut runtime = Runtime { engine: Engine::new(store, consumer, settings) };
     let mut positions_read_at = Instant::now();
+    let mut committed = commits.borrow().own;
     while !*stopping.borrow() {
-        commits.mark_unchanged();
-        let begun_at = Instant::now();
+        let committed_before = std::mem::replace(&mut committed, commits.borrow_and_update().own);
+        let mut events = committed - committed_before;
         let pause = match runtime.cycle().await {
             Ok(Progress::MoreWaits) => continue,
-            Ok(Progress::CaughtUp) => runtime.engine.next_retry().unwrap_or(POLL_INTERVAL).min(POLL_INTERVAL),
+            Ok(Progress::CaughtUp(handled)) => {
+                events = events.max(handled);
+                runtime.engine.next_retry().unwrap_or(POLL_INTERVAL).min(POLL_INTERVAL)
+            }
             Err(Trouble::Stopped(stopped)) => {
                 let consumer = runtime.engine.consumer().name();
                 tracing::error!(consumer, error = %stopped, "the consumer has stopped");
@@ -52,6 +60,7 @@ pub async fn run(
             }
             Err(Trouble::Transient(reason)) => runtime.engine.back_off(&reason),
         };
+        let caught_up_at = Instant::now();
         if positions_read_at.elapsed() > POSITIONS_AGE_MAX {
             positions_read_at = Instant::now();
             runtime.engine.forget_positions();
@@ -62,9 +71,14 @@ pub async fn run(
             changed = commits.changed() => if changed.is_err() { break },
             _ = stopping.changed() => {}
         }
-        tokio::time::sleep_until(begun_at + CYCLE_INTERVAL_MIN).await;
+        tokio::time::sleep_until(caught_up_at + rest(events)).await;
     }
     Ok(())
+}
+
+fn rest(events: u64) -> Duration {
+    let rest = REST_PER_EVENT.saturating_mul(u32::try_from(events).unwrap_or(u32::MAX)).min(REST_MAX);
+    if rest < REST_MIN { Duration::ZERO } else { rest }
 }
 
 /// Runs a consumer on the log until it has caught up, once; for whoever runs it outside the server. Gives how
@@ -79,7 +93,7 @@ pub async fn catch_up(
     loop {
         let pause = match runtime.cycle().await {
             Ok(Progress::MoreWaits) => Duration::ZERO,
-            Ok(Progress::CaughtUp) => match runtime.engine.next_retry() {
+            Ok(Progress::CaughtUp(_)) => match runtime.engine.next_retry() {
                 Some(pause) => pause,
                 None => return Ok(()),
             },
@@ -100,7 +114,8 @@ struct Runtime {
 enum Progress {
     /// The batch was full, or an event that had failed was handled: there may be more.
     MoreWaits,
-    CaughtUp,
+    /// Behind so many events.
+    CaughtUp(u64),
 }
 
 impl Runtime {
@@ -151,7 +166,7 @@ impl Runtime {
             }
         }
         if wanted.is_empty() {
-            return Ok(Progress::CaughtUp);
+            return Ok(Progress::CaughtUp(0));
         }
         wanted.sort_unstable_by_key(|span| (span.lane, span.stream.index()));
         let events = log::spans(self.engine.store().reads(), &wanted).await?;
@@ -163,7 +178,12 @@ impl Runtime {
         });
         let batch = Batch { to: to.collect(), events, foreign: Vec::new() };
         let handled = self.engine.handle(&batch).await?;
-        Ok(if room == 0 || handled != Handled::Done { Progress::MoreWaits } else { Progress::CaughtUp })
+        let events = u64::try_from(batch.events.len()).unwrap_or(u64::MAX);
+        Ok(if room == 0 || handled != Handled::Done {
+            Progress::MoreWaits
+        } else {
+            Progress::CaughtUp(events)
+        })
     }
 }
 

@@ -174,7 +174,7 @@ async fn terminated_backends_lose_and_double_nothing() {
     assert_eq!(payments(&store, id).await, acknowledged.len());
     for outcome in acknowledged {
         let Outcome::Payments(made) = outcome else { panic!("{outcome:?}") };
-        assert!(queries::payment(store.reads(), id, made[0].id).await.unwrap().is_some());
+        assert!(store.lookups().payment(id, made[0].id).await.unwrap().is_some());
     }
 }
 
