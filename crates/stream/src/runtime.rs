@@ -71,7 +71,11 @@ pub async fn run(
             changed = commits.changed() => if changed.is_err() { break },
             _ = stopping.changed() => {}
         }
-        tokio::time::sleep_until(caught_up_at + rest(events)).await;
+        let rest = rest(events);
+        // A timer of the runtime lasts a millisecond or two, also for a moment that is over.
+        if rest > Duration::ZERO {
+            tokio::time::sleep_until(caught_up_at + rest).await;
+        }
     }
     Ok(())
 }
