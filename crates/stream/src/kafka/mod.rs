@@ -35,8 +35,12 @@ const MEMBER_METADATA_REFRESH: Duration = Duration::from_secs(3);
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 const POLL_INTERVAL_MAX: Duration = Duration::from_mins(5);
-/// What librdkafka reads ahead for one client.
-const READ_AHEAD_KIB: u32 = 16 * 1024;
+/// What librdkafka reads ahead for one client, before it asks for more. It takes about twice as much again, for what is
+/// on its way and for its own notes on each record.
+const READ_AHEAD_KIB: u32 = 4 * 1024;
+/// One answer to a fetch, and the part of a partition in it, both compressed. A larger record comes alone.
+const FETCH_BYTES_MAX: usize = 2 * 1024 * 1024;
+const FETCH_PARTITION_BYTES_MAX: usize = 128 * 1024;
 /// A transaction of a relay that vanished is aborted by the broker after this long.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Records of one request for a partition; also a bound for what one record may take.
@@ -142,8 +146,8 @@ impl Settings {
             .set("auto.offset.reset", "earliest")
             .set("check.crcs", "true")
             .set("fetch.wait.max.ms", "10")
-            .set("queued.max.messages.kbytes", READ_AHEAD_KIB.to_string())
             .set("enable.metrics.push", "false");
+        read_ahead(&mut config);
         config
     }
 
@@ -166,10 +170,19 @@ impl Settings {
             .set("fetch.wait.max.ms", "100")
             .set("fetch.error.backoff.ms", "100")
             .set("topic.metadata.refresh.interval.ms", MEMBER_METADATA_REFRESH.as_millis().to_string())
-            .set("queued.max.messages.kbytes", READ_AHEAD_KIB.to_string())
             .set("enable.metrics.push", "false");
+        read_ahead(&mut config);
         config
     }
+}
+
+fn read_ahead(config: &mut ClientConfig) {
+    config
+        .set("queued.max.messages.kbytes", READ_AHEAD_KIB.to_string())
+        // Unless told otherwise, librdkafka looks again a second after it had read ahead enough.
+        .set("fetch.queue.backoff.ms", "5")
+        .set("fetch.max.bytes", FETCH_BYTES_MAX.to_string())
+        .set("fetch.message.max.bytes", FETCH_PARTITION_BYTES_MAX.to_string());
 }
 
 /// Sends what librdkafka says to our log. Lost connections are its daily bread, so only what stays wrong is told
