@@ -3,7 +3,7 @@
 use domain::{event::Stream, lane::Lane};
 use store::{
     batch::LaneHead,
-    log::{self, Flaw, SealedRow, Verifier},
+    log::{self, Flaw, Sealed, Verifier},
 };
 
 use crate::{Area, Error, Kind, PAGE, progress::Phase, run::Run};
@@ -41,8 +41,8 @@ async fn lane(run: &mut Run<'_>, head: &LaneHead) -> Result<(), Error> {
     Ok(())
 }
 
-fn verify(page: &[SealedRow], head: &LaneHead, verifier: &mut Verifier, run: &mut Run<'_>) {
-    for row in page {
+fn verify(page: &Sealed, head: &LaneHead, verifier: &mut Verifier, run: &mut Run<'_>) {
+    for row in page.iter() {
         let Ok(sequence) = row.sequence() else { continue };
         if sequence > head.sequence {
             return;

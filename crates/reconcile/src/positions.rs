@@ -14,7 +14,7 @@ pub async fn check(run: &mut Run<'_>) -> Result<(), Error> {
     let consumers = db.query(consumers, Vec::new()).await?;
     let relay = db.query(relay, Vec::new()).await?;
     let heads = log::heads(db).await?;
-    let mut compare = |row: &Row, area: Area, holder: &str| {
+    let mut compare = |row: Row<'_>, area: Area, holder: &str| {
         let (stream, lane, position) = (row.int(0)?, row.int(1)?, row.int(2)?);
         let name = Stream::from_number(stream).map_or_else(|| stream.to_string(), |s| s.name().to_owned());
         let place = area.at(format_args!("{holder}{name} lane {lane}"));

@@ -107,7 +107,7 @@ pub async fn breaks(db: &dyn Reads, run: Uuid) -> Result<Vec<StoredBreak>, ReadE
     rows.iter().filter_map(|row| break_from(row).transpose()).collect()
 }
 
-fn run_from(row: &Row) -> Result<StoredRun, ReadError> {
+fn run_from(row: Row<'_>) -> Result<StoredRun, ReadError> {
     let state = match (row.int(1)?, row.opt_uuid(2)?) {
         (1, Some(_)) => State::Running,
         (1, None) => State::Interrupted,
@@ -126,7 +126,7 @@ fn run_from(row: &Row) -> Result<StoredRun, ReadError> {
 }
 
 /// `None` for one that a newer program has stored.
-fn break_from(row: &Row) -> Result<Option<StoredBreak>, ReadError> {
+fn break_from(row: Row<'_>) -> Result<Option<StoredBreak>, ReadError> {
     let (Some(kind), Some(area)) = (Kind::from_number(row.int(1)?), Area::from_name(row.text(2)?)) else {
         return Ok(None);
     };
@@ -310,7 +310,7 @@ fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("a checkpoint is texts, numbers and lists")
 }
 
-fn left_from(row: &Row) -> Result<Option<Left>, ReadError> {
+fn left_from(row: Row<'_>) -> Result<Option<Left>, ReadError> {
     let checkpoint = row.opt_text(0)?.and_then(Checkpoint::read);
     let sums = row.opt_bytes(1)?.and_then(Sums::pair_from_bytes);
     Ok(checkpoint.zip(sums).map(|(checkpoint, (booked, found))| Left { checkpoint, booked, found }))

@@ -279,7 +279,7 @@ impl Checker {
         &self,
         sql: &str,
         consumer: &str,
-        value: impl Fn(&Row) -> Result<T, store::error::ReadError>,
+        value: impl Fn(Row<'_>) -> Result<T, store::error::ReadError>,
     ) -> Result<BTreeMap<Place, T>, String> {
         let rows = self.memory.query(sql, vec![consumer.into()]).await;
         let found: Result<BTreeMap<Place, T>, _> = rows

@@ -9,7 +9,7 @@ use store::{
     error::ReadError,
     memory::{Memory, MemorySession},
     session::{BatchError, Connect, Session},
-    sql::{Dialect, Effects, Reads, Row, Transaction, Value},
+    sql::{Dialect, Effects, Reads, Rows, Transaction, Value},
 };
 use uuid::Uuid;
 
@@ -140,7 +140,7 @@ impl Reads for Database {
         self.memory.dialect()
     }
 
-    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
+    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Rows, ReadError>> {
         Box::pin(async move {
             self.reach().await.map_err(away)?;
             let found = self.memory.query(sql, params).await;
@@ -180,11 +180,7 @@ impl DatabaseTransaction {
 }
 
 impl Transaction for DatabaseTransaction {
-    fn query<'a>(
-        &'a mut self,
-        sql: &'a str,
-        params: Vec<Value>,
-    ) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
+    fn query<'a>(&'a mut self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Rows, ReadError>> {
         Box::pin(async move { self.reach().await?.query(sql, params).await })
     }
 

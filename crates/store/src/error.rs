@@ -2,8 +2,6 @@
 
 use domain::refusal::Refusal;
 
-use crate::sql::Value;
-
 /// Why a command has no outcome.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SubmitError {
@@ -37,20 +35,6 @@ pub enum ReadError {
     /// A statement or a row that is wrong, and stays wrong.
     #[error("{0}")]
     Invalid(String),
-}
-
-impl ReadError {
-    pub(crate) fn column(column: usize, wanted: &str, found: Option<&Value>) -> Self {
-        let found = match found {
-            None => "no such column",
-            Some(Value::Null) => "null",
-            Some(Value::Int(_)) => "an integer",
-            Some(Value::Text(_)) => "a text",
-            Some(Value::Bytes(_)) => "bytes",
-            Some(Value::Uuid(_)) => "an id",
-        };
-        Self::Invalid(format!("column {column} should be {wanted} and is {found}"))
-    }
 }
 
 /// Why the store could not be opened.

@@ -18,7 +18,7 @@ use crate::{
     error::ReadError,
     queries::moment,
     rows::{HEAD, head_from},
-    sql::{Reads, Row},
+    sql::{Reads, Row, Rows},
 };
 
 const EVENT: &str = "select lane, sequence, stream, position, event_id, command_id, event_type, version, \
@@ -45,7 +45,7 @@ pub async fn behind(
     let sql = format!("{EVENT} where stream = $1 and lane = $2 and position > $3 order by position limit $4");
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let params = vec![stream.number().into(), i64::from(lane.0).into(), position.into(), limit.into()];
-    db.query(&sql, params).await?.iter_mut().map(event_from).collect()
+    db.query(&sql, params).await?.iter().map(event_from).collect()
 }
 
 /// The events of a (stream, lane) behind a position, up to another one, inclusive.
@@ -74,8 +74,8 @@ pub async fn spans(db: &dyn Reads, spans: &[Span]) -> Result<Vec<LogEvent>, Read
          on stream = of_stream and lane = of_lane and position > behind and position <= until",
         rows.join(", ")
     );
-    let mut rows = db.query(&sql, params).await?;
-    let mut events = rows.iter_mut().map(event_from).collect::<Result<Vec<_>, _>>()?;
+    let rows = db.query(&sql, params).await?;
+    let mut events = rows.iter().map(event_from).collect::<Result<Vec<_>, _>>()?;
     events.sort_unstable_by_key(|event| (event.lane, event.stream.index(), event.position));
     Ok(events)
 }
@@ -88,11 +88,7 @@ pub async fn behind_sequence(
     limit: usize,
 ) -> Result<Vec<LogEvent>, ReadError> {
     let sql = format!("{EVENT} where lane = $1 and sequence > $2 order by sequence limit {limit}");
-    db.query(&sql, vec![i64::from(lane.0).into(), sequence.into()])
-        .await?
-        .iter_mut()
-        .map(event_from)
-        .collect()
+    db.query(&sql, vec![i64::from(lane.0).into(), sequence.into()]).await?.iter().map(event_from).collect()
 }
 
 /// A row of the log, readable or not.
@@ -109,7 +105,7 @@ pub async fn found_behind(
     let sql =
         format!("{EVENT} where stream = $1 and lane = $2 and position > $3 order by position limit {limit}");
     let params = vec![stream.number().into(), i64::from(lane.0).into(), position.into()];
-    db.query(&sql, params).await?.iter_mut().map(|row| Ok((row.int(3)?, event_from(row)))).collect()
+    db.query(&sql, params).await?.iter().map(|row| Ok((row.int(3)?, event_from(row)))).collect()
 }
 
 /// The events of a lane behind a sequence, each by its sequence, readable or not.
@@ -120,24 +116,49 @@ pub async fn found_behind_sequence(
     limit: usize,
 ) -> Result<Vec<(i64, Found)>, ReadError> {
     let sql = format!("{EVENT} where lane = $1 and sequence > $2 order by sequence limit {limit}");
-    let mut rows = db.query(&sql, vec![i64::from(lane.0).into(), sequence.into()]).await?;
-    rows.iter_mut().map(|row| Ok((row.int(1)?, event_from(row)))).collect()
+    let rows = db.query(&sql, vec![i64::from(lane.0).into(), sequence.into()]).await?;
+    rows.iter().map(|row| Ok((row.int(1)?, event_from(row)))).collect()
 }
 
-/// What is sealed of an event, with its hash; as a row, of which it borrows.
+/// What is sealed of the events of a lane, with their hashes.
 #[derive(Debug)]
-pub struct SealedRow {
+pub struct Sealed {
     lane: Lane,
-    row: Row,
+    rows: Rows,
 }
 
-impl SealedRow {
+impl Sealed {
+    pub const fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub const fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    pub fn last(&self) -> Option<SealedRow<'_>> {
+        self.rows.last().map(|row| SealedRow { lane: self.lane, row })
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = SealedRow<'_>> {
+        self.rows.iter().map(|row| SealedRow { lane: self.lane, row })
+    }
+}
+
+/// What is sealed of an event, with its hash.
+#[derive(Debug)]
+pub struct SealedRow<'a> {
+    lane: Lane,
+    row: Row<'a>,
+}
+
+impl<'a> SealedRow<'a> {
     pub fn sequence(&self) -> Result<i64, ReadError> {
         self.row.int(0)
     }
 
-    pub fn link(&self) -> Result<(Link<'_>, Hash), ReadError> {
-        let row = &self.row;
+    pub fn link(&self) -> Result<(Link<'a>, Hash), ReadError> {
+        let row = self.row;
         let stream = Stream::from_number(row.int(1)?);
         let hash: Result<Hash, _> = row.bytes(7)?.try_into();
         let link = Link {
@@ -155,18 +176,13 @@ impl SealedRow {
 }
 
 /// What is sealed of the events of a lane behind a sequence, in order.
-pub async fn sealed(
-    db: &dyn Reads,
-    lane: Lane,
-    sequence: i64,
-    limit: usize,
-) -> Result<Vec<SealedRow>, ReadError> {
+pub async fn sealed(db: &dyn Reads, lane: Lane, sequence: i64, limit: usize) -> Result<Sealed, ReadError> {
     let sql = format!(
         "select sequence, stream, position, version, event_type, occurred_at, payload, hash from events \
          where lane = $1 and sequence > $2 order by sequence limit {limit}"
     );
     let rows = db.query(&sql, vec![i64::from(lane.0).into(), sequence.into()]).await?;
-    Ok(rows.into_iter().map(|row| SealedRow { lane, row }).collect())
+    Ok(Sealed { lane, rows })
 }
 
 /// What folding an event needs of it.
@@ -203,19 +219,19 @@ pub async fn behind_subject(
         "select subject_id, sequence, lane, event_id, event_type, version, occurred_at, merchant_id, payload from events \
          where (subject_id, sequence) > ($1, $2) order by subject_id, sequence limit {limit}"
     );
-    let mut rows = db.query(&sql, vec![subject.into(), sequence.into()]).await?;
-    rows.iter_mut().map(|row| Ok(((row.uuid(0)?, row.int(1)?), step_from(row)))).collect()
+    let rows = db.query(&sql, vec![subject.into(), sequence.into()]).await?;
+    rows.iter().map(|row| Ok(((row.uuid(0)?, row.int(1)?), step_from(row)))).collect()
 }
 
-fn step_from(row: &mut Row) -> Result<Step, ReadError> {
+fn step_from(row: Row<'_>) -> Result<Step, ReadError> {
     Ok(Step {
         lane: lane(row.int(2)?)?,
         event_id: EventId(row.uuid(3)?),
-        event_type: row.take_text(4)?,
+        event_type: row.text(4)?.to_owned(),
         version: version(row.int(5)?)?,
         occurred_at: moment(row.int(6)?),
         merchant_id: MerchantId(row.uuid(7)?),
-        payload: row.take_text(8)?,
+        payload: row.text(8)?.to_owned(),
     })
 }
 
@@ -234,14 +250,14 @@ pub async fn places(db: &dyn Reads, ids: &[EventId]) -> Result<HashMap<EventId, 
 }
 
 pub async fn by_event_id(db: &dyn Reads, id: EventId) -> Result<Option<LogEvent>, ReadError> {
-    let mut rows = db.query(&format!("{EVENT} where event_id = $1"), vec![id.0.into()]).await?;
-    rows.first_mut().map(event_from).transpose()
+    let rows = db.query(&format!("{EVENT} where event_id = $1"), vec![id.0.into()]).await?;
+    rows.first().map(event_from).transpose()
 }
 
 /// All that happened to a payment, withdrawal or merchant, in order.
 pub async fn by_subject(db: &dyn Reads, subject: Uuid, limit: usize) -> Result<Vec<LogEvent>, ReadError> {
     let sql = format!("{EVENT} where subject_id = $1 order by sequence limit {limit}");
-    db.query(&sql, vec![subject.into()]).await?.iter_mut().map(event_from).collect()
+    db.query(&sql, vec![subject.into()]).await?.iter().map(event_from).collect()
 }
 
 /// The ends of all lanes.
@@ -269,7 +285,7 @@ pub async fn replay(db: &dyn Reads, answer: &StoredAnswer) -> Result<Outcome, Re
     };
     let mut state = State::default();
     let mut created = Vec::new();
-    for row in &mut db.query(&sql, params).await? {
+    for row in &db.query(&sql, params).await? {
         let event = event_from(row)?.parse().map_err(|error| ReadError::Invalid(error.to_string()))?;
         state.apply_resource(&event).map_err(|error| ReadError::Invalid(error.to_string()))?;
         created.extend(event.body.payment_id());
@@ -370,7 +386,7 @@ fn version(number: i64) -> Result<u16, ReadError> {
     u16::try_from(number).map_err(|_| ReadError::Invalid("a version below zero".to_owned()))
 }
 
-fn event_from(row: &mut Row) -> Result<LogEvent, ReadError> {
+fn event_from(row: Row<'_>) -> Result<LogEvent, ReadError> {
     let version = version(row.int(7)?)?;
     let stream = Stream::from_number(row.int(2)?);
     let hash: Result<Hash, _> = row.bytes(12)?.try_into();
@@ -381,12 +397,12 @@ fn event_from(row: &mut Row) -> Result<LogEvent, ReadError> {
         position: row.int(3)?,
         event_id: EventId(row.uuid(4)?),
         command_id: CommandId(row.uuid(5)?),
-        event_type: row.take_text(6)?,
+        event_type: row.text(6)?.to_owned(),
         version,
         occurred_at: moment(row.int(8)?),
         merchant_id: MerchantId(row.uuid(9)?),
         subject_id: row.uuid(10)?,
-        payload: row.take_text(11)?,
+        payload: row.text(11)?.to_owned(),
         hash: hash.unwrap_or(GENESIS),
     })
 }

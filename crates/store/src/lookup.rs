@@ -22,7 +22,7 @@ use crate::{
         MERCHANT, MERCHANT_BALANCES, MerchantBalances, PAYMENT, merchant_balances_from, merchant_from,
         payment_from,
     },
-    sql::{Reads, Row, Value},
+    sql::{Reads, Rows, Value},
 };
 
 /// Queries of one kind on their way at once; further look-ups gather meanwhile.
@@ -67,11 +67,11 @@ impl Lookups {
     }
 }
 
-fn merchants(rows: &[Row]) -> Found<MerchantId, Merchant> {
+fn merchants(rows: &Rows) -> Found<MerchantId, Merchant> {
     rows.iter().map(|row| merchant_from(row).map(|merchant| (merchant.id, merchant))).collect()
 }
 
-fn payments(rows: &[Row]) -> Found<PaymentId, Payment> {
+fn payments(rows: &Rows) -> Found<PaymentId, Payment> {
     rows.iter().map(|row| payment_from(row).map(|payment| (payment.id, payment))).collect()
 }
 
@@ -97,7 +97,7 @@ impl Key for PaymentId {
 struct Lookup<K, V> {
     /// By [`SIZES`].
     texts: [String; SIZES.len()],
-    read: fn(&[Row]) -> Found<K, V>,
+    read: fn(&Rows) -> Found<K, V>,
     waiting: Mutex<Vec<Waiting<K, V>>>,
     turns: Arc<Semaphore>,
 }
@@ -113,7 +113,7 @@ where
     V: Clone + Send + 'static,
 {
     /// `select` ends where the column of the key stands in its WHERE.
-    fn new(select: &str, read: fn(&[Row]) -> Found<K, V>) -> Arc<Self> {
+    fn new(select: &str, read: fn(&Rows) -> Found<K, V>) -> Arc<Self> {
         let text = |size: usize| {
             let params: Vec<String> = (1..=size).map(|number| format!("${number}")).collect();
             format!("{select} in ({})", params.join(", "))
@@ -216,16 +216,19 @@ mod tests {
             Dialect::Sqlite
         }
 
-        fn query<'a>(&'a self, _: &'a str, keys: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
+        fn query<'a>(&'a self, _: &'a str, keys: Vec<Value>) -> BoxFuture<'a, Result<Rows, ReadError>> {
             self.asked.lock().unwrap().push(keys.len());
             Box::pin(async move {
                 self.let_go.acquire().await.unwrap().forget();
+                let mut rows = Rows::new(1);
                 if keys.contains(&Value::Int(POISON)) {
-                    return Ok(vec![Row(vec![Value::Null])]);
+                    rows.push(Value::Null);
+                    return Ok(rows);
                 }
                 let even =
                     keys.into_iter().filter(|key| matches!(key, Value::Int(number) if number % 2 == 0));
-                Ok(even.map(|key| Row(vec![key])).collect())
+                even.for_each(|key| rows.push(key));
+                Ok(rows)
             })
         }
     }
@@ -238,7 +241,7 @@ mod tests {
         }
     }
 
-    fn numbers(rows: &[Row]) -> Found<i64, i64> {
+    fn numbers(rows: &Rows) -> Found<i64, i64> {
         rows.iter().map(|row| Ok((row.int(0)?, row.int(0)?))).collect()
     }
 

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     error::ReadError,
-    sql::{Reads, Row, Value},
+    sql::{Reads, Row, Rows, Value},
 };
 
 /// A place in a list that is ordered by time and id, newest first; the next page lies behind it.
@@ -183,7 +183,7 @@ pub(crate) const MERCHANT_BALANCES: &str = "select m.id, m.name, m.email, m.is_a
      from merchants m left join accounts a on a.owner = m.id";
 
 pub(crate) fn merchant_balances_from(
-    rows: &[Row],
+    rows: &Rows,
 ) -> Result<HashMap<MerchantId, MerchantBalances>, ReadError> {
     let mut found: HashMap<MerchantId, MerchantBalances> = HashMap::new();
     for row in rows {
@@ -369,7 +369,7 @@ impl Query {
     }
 }
 
-pub(crate) fn merchant_from(row: &Row) -> Result<Merchant, ReadError> {
+pub(crate) fn merchant_from(row: Row<'_>) -> Result<Merchant, ReadError> {
     Ok(Merchant {
         id: MerchantId(row.uuid(0)?),
         name: row.text(1)?.to_owned(),
@@ -379,7 +379,7 @@ pub(crate) fn merchant_from(row: &Row) -> Result<Merchant, ReadError> {
     })
 }
 
-pub(crate) fn payment_from(row: &Row) -> Result<Payment, ReadError> {
+pub(crate) fn payment_from(row: Row<'_>) -> Result<Payment, ReadError> {
     Ok(Payment {
         id: PaymentId(row.uuid(0)?),
         merchant_id: MerchantId(row.uuid(1)?),
@@ -398,7 +398,7 @@ pub(crate) fn payment_from(row: &Row) -> Result<Payment, ReadError> {
     })
 }
 
-pub(crate) fn withdrawal_from(row: &Row) -> Result<Withdrawal, ReadError> {
+pub(crate) fn withdrawal_from(row: Row<'_>) -> Result<Withdrawal, ReadError> {
     Ok(Withdrawal {
         id: WithdrawalId(row.uuid(0)?),
         merchant_id: MerchantId(row.uuid(1)?),
@@ -415,7 +415,7 @@ pub(crate) fn withdrawal_from(row: &Row) -> Result<Withdrawal, ReadError> {
     })
 }
 
-pub(crate) fn entry_from(row: &Row) -> Result<Entry, ReadError> {
+pub(crate) fn entry_from(row: Row<'_>) -> Result<Entry, ReadError> {
     Ok(Entry {
         id: EntryId(row.uuid(0)?),
         transaction_id: EventId(row.uuid(1)?),

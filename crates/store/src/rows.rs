@@ -19,7 +19,7 @@ pub(crate) const ACCOUNT: &str = "select owner, kind, currency, balance, entries
 pub(crate) const KEY: &str = "select key_hash, fingerprint, subject_kind, subject_id, lane, sequence, size, \
      created_at from idempotency_keys";
 
-pub(crate) fn head_from(row: &Row) -> Result<LaneHead, ReadError> {
+pub(crate) fn head_from(row: Row<'_>) -> Result<LaneHead, ReadError> {
     let stream = |column: usize| -> Result<(i64, [u8; 32]), ReadError> {
         let hash = row.bytes(column + 1)?.try_into();
         let hash = hash.map_err(|_| ReadError::Invalid("a hash does not have 32 bytes".to_owned()))?;
@@ -34,7 +34,7 @@ pub(crate) fn head_from(row: &Row) -> Result<LaneHead, ReadError> {
     })
 }
 
-pub(crate) fn stored_answer_from(row: &Row) -> Result<StoredAnswer, ReadError> {
+pub(crate) fn stored_answer_from(row: Row<'_>) -> Result<StoredAnswer, ReadError> {
     let kind = SubjectKind::from_number(row.int(2)?);
     let lane = u16::try_from(row.int(4)?).map_err(|_| ReadError::Invalid("a lane below zero".to_owned()))?;
     Ok(StoredAnswer {
@@ -48,7 +48,7 @@ pub(crate) fn stored_answer_from(row: &Row) -> Result<StoredAnswer, ReadError> {
     })
 }
 
-pub(crate) fn account_from(row: &Row) -> Result<(AccountKey, Account), ReadError> {
+pub(crate) fn account_from(row: Row<'_>) -> Result<(AccountKey, Account), ReadError> {
     let key = AccountKey {
         owner: Owner::from_uuid(row.uuid(0)?),
         kind: account_kind(row.int(1)?)?,

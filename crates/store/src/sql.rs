@@ -3,6 +3,8 @@
 //! Queries are written once, with parameters `$1`, `$2` … and in the part of SQL that both databases
 //! speak: `CAST` rather than `::`, moments as microseconds, ids as sixteen bytes.
 
+use std::slice::ChunksExact;
+
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
@@ -59,79 +61,215 @@ impl<T: Into<Value>> From<Option<T>> for Value {
     }
 }
 
-/// One row; columns are taken by their place in the SELECT.
+/// What a query found. The texts of all rows lie behind each other, and so do the bytes, so that a page takes a few
+/// allocations and not a few a row.
 #[derive(Debug)]
-pub struct Row(pub Vec<Value>);
+pub struct Rows {
+    columns: usize,
+    cells: Vec<Cell>,
+    texts: String,
+    bytes: Vec<u8>,
+}
 
-impl Row {
+#[derive(Clone, Copy, Debug)]
+enum Cell {
+    Null,
+    Int(i64),
+    Uuid(Uuid),
+    /// Where they begin, and how long they are.
+    Text(usize, u32),
+    Bytes(usize, u32),
+}
+
+impl Rows {
+    pub fn new(columns: usize) -> Self {
+        Self { columns: columns.max(1), cells: Vec::new(), texts: String::new(), bytes: Vec::new() }
+    }
+
+    /// The next column of the row that is being filled.
+    pub fn push(&mut self, value: Value) {
+        match value {
+            Value::Null => self.push_null(),
+            Value::Int(value) => self.push_int(value),
+            Value::Text(text) => self.push_text(&text),
+            Value::Bytes(bytes) => self.push_bytes(&bytes),
+            Value::Uuid(id) => self.push_uuid(id),
+        }
+    }
+
+    pub(crate) fn push_null(&mut self) {
+        self.cells.push(Cell::Null);
+    }
+
+    pub(crate) fn push_int(&mut self, value: i64) {
+        self.cells.push(Cell::Int(value));
+    }
+
+    pub(crate) fn push_uuid(&mut self, id: Uuid) {
+        self.cells.push(Cell::Uuid(id));
+    }
+
+    /// Neither database has a text or bytes of 4 GiB.
+    pub(crate) fn push_text(&mut self, text: &str) {
+        self.cells.push(Cell::Text(self.texts.len(), u32::try_from(text.len()).unwrap_or(u32::MAX)));
+        self.texts.push_str(text);
+    }
+
+    pub(crate) fn push_bytes(&mut self, bytes: &[u8]) {
+        self.cells.push(Cell::Bytes(self.bytes.len(), u32::try_from(bytes.len()).unwrap_or(u32::MAX)));
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    pub const fn len(&self) -> usize {
+        self.cells.len() / self.columns
+    }
+
+    pub const fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    pub fn first(&self) -> Option<Row<'_>> {
+        self.iter().next()
+    }
+
+    pub fn last(&self) -> Option<Row<'_>> {
+        self.iter().next_back()
+    }
+
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { rows: self, cells: self.cells.chunks_exact(self.columns) }
+    }
+}
+
+impl<'a> IntoIterator for &'a Rows {
+    type Item = Row<'a>;
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Iter<'a> {
+    rows: &'a Rows,
+    cells: ChunksExact<'a, Cell>,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = Row<'a>;
+
+    fn next(&mut self) -> Option<Row<'a>> {
+        self.cells.next().map(|cells| Row { cells, rows: self.rows })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.cells.size_hint()
+    }
+}
+
+impl DoubleEndedIterator for Iter<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.cells.next_back().map(|cells| Row { cells, rows: self.rows })
+    }
+}
+
+impl ExactSizeIterator for Iter<'_> {}
+
+/// One row; columns are taken by their place in the SELECT.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    cells: &'a [Cell],
+    rows: &'a Rows,
+}
+
+impl<'a> Row<'a> {
+    pub const fn columns(&self) -> usize {
+        self.cells.len()
+    }
+
+    pub fn value(&self, column: usize) -> Value {
+        match self.cells.get(column) {
+            None | Some(Cell::Null) => Value::Null,
+            Some(Cell::Int(value)) => Value::Int(*value),
+            Some(Cell::Uuid(id)) => Value::Uuid(*id),
+            Some(Cell::Text(start, length)) => Value::Text(self.text_at(*start, *length).to_owned()),
+            Some(Cell::Bytes(start, length)) => Value::Bytes(self.bytes_at(*start, *length).to_owned()),
+        }
+    }
+
+    fn text_at(&self, start: usize, length: u32) -> &'a str {
+        self.rows.texts.get(start..start + length as usize).unwrap_or_default()
+    }
+
+    fn bytes_at(&self, start: usize, length: u32) -> &'a [u8] {
+        self.rows.bytes.get(start..start + length as usize).unwrap_or_default()
+    }
+
+    fn is_null(&self, column: usize) -> bool {
+        matches!(self.cells.get(column), Some(Cell::Null))
+    }
+
+    fn other(&self, column: usize, wanted: &str) -> ReadError {
+        let found = match self.cells.get(column) {
+            None => "no such column",
+            Some(Cell::Null) => "null",
+            Some(Cell::Int(_)) => "an integer",
+            Some(Cell::Text(..)) => "a text",
+            Some(Cell::Bytes(..)) => "bytes",
+            Some(Cell::Uuid(_)) => "an id",
+        };
+        ReadError::Invalid(format!("column {column} should be {wanted} and is {found}"))
+    }
+
     pub fn int(&self, column: usize) -> Result<i64, ReadError> {
-        match self.0.get(column) {
-            Some(Value::Int(value)) => Ok(*value),
-            other => Err(ReadError::column(column, "an integer", other)),
+        match self.cells.get(column) {
+            Some(Cell::Int(value)) => Ok(*value),
+            _ => Err(self.other(column, "an integer")),
         }
     }
 
     pub fn opt_int(&self, column: usize) -> Result<Option<i64>, ReadError> {
-        match self.0.get(column) {
-            Some(Value::Null) => Ok(None),
-            _ => self.int(column).map(Some),
+        if self.is_null(column) { Ok(None) } else { self.int(column).map(Some) }
+    }
+
+    pub fn text(&self, column: usize) -> Result<&'a str, ReadError> {
+        match self.cells.get(column) {
+            Some(Cell::Text(start, length)) => Ok(self.text_at(*start, *length)),
+            _ => Err(self.other(column, "a text")),
         }
     }
 
-    pub fn text(&self, column: usize) -> Result<&str, ReadError> {
-        match self.0.get(column) {
-            Some(Value::Text(value)) => Ok(value),
-            other => Err(ReadError::column(column, "a text", other)),
-        }
-    }
-
-    /// Takes the text out of the row.
-    pub fn take_text(&mut self, column: usize) -> Result<String, ReadError> {
-        match self.0.get_mut(column) {
-            Some(Value::Text(value)) => Ok(std::mem::take(value)),
-            other => Err(ReadError::column(column, "a text", other.as_deref())),
-        }
-    }
-
-    pub fn opt_text(&self, column: usize) -> Result<Option<&str>, ReadError> {
-        match self.0.get(column) {
-            Some(Value::Null) => Ok(None),
-            _ => self.text(column).map(Some),
-        }
+    pub fn opt_text(&self, column: usize) -> Result<Option<&'a str>, ReadError> {
+        if self.is_null(column) { Ok(None) } else { self.text(column).map(Some) }
     }
 
     /// PostgreSQL has a type for ids; SQLite keeps their sixteen bytes.
     pub fn uuid(&self, column: usize) -> Result<Uuid, ReadError> {
-        match self.0.get(column) {
-            Some(Value::Uuid(value)) => Ok(*value),
-            Some(Value::Bytes(bytes)) => {
-                Uuid::from_slice(bytes).map_err(|_| ReadError::column(column, "an id", self.0.get(column)))
+        match self.cells.get(column) {
+            Some(Cell::Uuid(value)) => Ok(*value),
+            Some(Cell::Bytes(start, length)) => {
+                Uuid::from_slice(self.bytes_at(*start, *length)).map_err(|_| self.other(column, "an id"))
             }
-            other => Err(ReadError::column(column, "an id", other)),
+            _ => Err(self.other(column, "an id")),
         }
     }
 
     pub fn opt_uuid(&self, column: usize) -> Result<Option<Uuid>, ReadError> {
-        match self.0.get(column) {
-            Some(Value::Null) => Ok(None),
-            _ => self.uuid(column).map(Some),
-        }
+        if self.is_null(column) { Ok(None) } else { self.uuid(column).map(Some) }
     }
 
-    pub fn opt_bytes(&self, column: usize) -> Result<Option<&[u8]>, ReadError> {
-        match self.0.get(column) {
-            Some(Value::Null) => Ok(None),
-            _ => self.bytes(column).map(Some),
-        }
-    }
-
-    pub fn bytes(&self, column: usize) -> Result<&[u8], ReadError> {
-        match self.0.get(column) {
-            Some(Value::Bytes(value)) => Ok(value),
+    pub fn bytes(&self, column: usize) -> Result<&'a [u8], ReadError> {
+        match self.cells.get(column) {
+            Some(Cell::Bytes(start, length)) => Ok(self.bytes_at(*start, *length)),
             // SQLite has sixteen bytes for an id.
-            Some(Value::Uuid(value)) => Ok(value.as_bytes()),
-            other => Err(ReadError::column(column, "bytes", other)),
+            Some(Cell::Uuid(value)) => Ok(value.as_bytes()),
+            _ => Err(self.other(column, "bytes")),
         }
+    }
+
+    pub fn opt_bytes(&self, column: usize) -> Result<Option<&'a [u8]>, ReadError> {
+        if self.is_null(column) { Ok(None) } else { self.bytes(column).map(Some) }
     }
 }
 
@@ -146,17 +284,13 @@ pub enum Dialect {
 pub trait Reads: Send + Sync {
     fn dialect(&self) -> Dialect;
 
-    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, ReadError>>;
+    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Rows, ReadError>>;
 }
 
 /// A transaction of a consumer: its effect and its position, together or not at all. Dropping it
 /// without [`Transaction::commit`] rolls it back.
 pub trait Transaction: Send {
-    fn query<'a>(
-        &'a mut self,
-        sql: &'a str,
-        params: Vec<Value>,
-    ) -> BoxFuture<'a, Result<Vec<Row>, ReadError>>;
+    fn query<'a>(&'a mut self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Rows, ReadError>>;
 
     /// How many rows were changed.
     fn execute<'a>(&'a mut self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, ReadError>>;

@@ -53,7 +53,7 @@ impl Ids {
 /// A row by its id; or why it is none that the program could have written.
 pub type Found<T> = (Uuid, Result<T, ReadError>);
 
-fn found<T>(row: &Row, read: fn(&Row) -> Result<T, ReadError>) -> Result<Found<T>, ReadError> {
+fn found<T>(row: Row<'_>, read: fn(Row<'_>) -> Result<T, ReadError>) -> Result<Found<T>, ReadError> {
     Ok((row.uuid(0)?, read(row)))
 }
 
@@ -91,7 +91,7 @@ pub struct AccountPlace {
 }
 
 impl AccountPlace {
-    fn from_row(row: &Row, first: usize) -> Result<Self, ReadError> {
+    fn from_row(row: Row<'_>, first: usize) -> Result<Self, ReadError> {
         let (owner, kind) = (row.uuid(first)?, row.int(first + 1)?);
         Ok(Self { owner, kind, currency: row.text(first + 2)?.to_owned() })
     }
@@ -138,7 +138,7 @@ pub async fn accounts(
         last("balance_after")
     );
     let rows = db.query(&sql, after.map(AccountPlace::params).unwrap_or_default()).await?;
-    let end = |row: &Row| {
+    let end = |row: Row<'_>| {
         let (key, account) = account_from(row)?;
         Ok(AccountEnd { key, account, last_entry: row.opt_int(6)?.zip(row.opt_int(7)?) })
     };
@@ -166,7 +166,7 @@ pub async fn entries(db: &dyn Reads, after: Option<&EntryPlace>, limit: usize) -
     }
     let sql = format!("{ENTRY} {behind} order by owner, kind, currency, created_at, number limit {limit}");
     let rows = db.query(&sql, params).await?;
-    let place = |row: &Row| {
+    let place = |row: Row<'_>| {
         let account = AccountPlace::from_row(row, 2)?;
         Ok::<_, ReadError>(EntryPlace { account, created_at: row.int(11)?, number: row.int(5)? })
     };
@@ -230,9 +230,9 @@ pub async fn keys(
     );
     let rows = db.query(&sql, cursor.0.iter().cloned().collect()).await?;
     if let Some(last) = rows.last() {
-        cursor.0 = last.0.get(8).cloned();
+        cursor.0 = Some(last.value(8));
     }
-    let key = |row: &Row| {
+    let key = |row: Row<'_>| {
         let answer = stored_answer_from(row)?;
         let events_needed = if answer.kind == SubjectKind::Payments { answer.size } else { 1 };
         let is_before_the_end = row.opt_int(10)?.is_some_and(|head| answer.sequence <= head);

@@ -41,7 +41,7 @@ pub async fn initialise(
 pub async fn load(db: &dyn Reads, consumer: &str) -> Result<Positions, ReadError> {
     let sql = "select stream, lane, position, kafka_offset from consumer_positions where consumer = $1";
     let rows = db.query(sql, vec![consumer.into()]).await?;
-    let mark = |row: &Row| Ok(Mark { position: row.int(2)?, kafka_offset: row.opt_int(3)? });
+    let mark = |row: Row<'_>| Ok(Mark { position: row.int(2)?, kafka_offset: row.opt_int(3)? });
     rows.iter().map(|row| Ok((place(row, 0)?, mark(row)?))).collect()
 }
 
@@ -122,7 +122,7 @@ pub async fn hold(
 }
 
 /// Stream and lane from two columns.
-pub fn place(row: &Row, column: usize) -> Result<Place, ReadError> {
+pub fn place(row: Row<'_>, column: usize) -> Result<Place, ReadError> {
     let unknown = || ReadError::Invalid("a position of an unknown stream or lane".to_owned());
     let stream = Stream::from_number(row.int(column)?).ok_or_else(unknown)?;
     let lane = u16::try_from(row.int(column + 1)?).map_err(|_| unknown())?;

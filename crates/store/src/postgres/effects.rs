@@ -7,7 +7,7 @@ use tokio_postgres::types::ToSql;
 use super::{EFFECTS_OPTIONS, pool_error, read_error, reads::pool, rows};
 use crate::{
     error::{OpenError, ReadError},
-    sql::{Effects, Row, Transaction, Value},
+    sql::{Effects, Rows, Transaction, Value},
 };
 
 /// Consumers that may be in a transaction at once in one process.
@@ -55,11 +55,7 @@ impl Drop for PostgresTransaction {
 }
 
 impl Transaction for PostgresTransaction {
-    fn query<'a>(
-        &'a mut self,
-        sql: &'a str,
-        params: Vec<Value>,
-    ) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
+    fn query<'a>(&'a mut self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Rows, ReadError>> {
         Box::pin(async move {
             let statement = self.client().prepare_cached(sql).await.map_err(read_error)?;
             let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|value| value as _).collect();

@@ -21,7 +21,7 @@ pub use session::PostgresConnect;
 use crate::{
     error::{OpenError, ReadError},
     session::BatchError,
-    sql::{Row, Value},
+    sql::{Rows, Value},
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -143,24 +143,51 @@ impl ToSql for Value {
     to_sql_checked!();
 }
 
-fn row(row: &tokio_postgres::Row) -> Result<Row, ReadError> {
-    let mut values = Vec::with_capacity(row.len());
-    for (index, column) in row.columns().iter().enumerate() {
-        let value = match *column.type_() {
-            Type::INT2 => row.try_get::<_, Option<i16>>(index).map(|value| value.map(i64::from).into()),
-            Type::INT4 => row.try_get::<_, Option<i32>>(index).map(|value| value.map(i64::from).into()),
-            Type::INT8 => row.try_get::<_, Option<i64>>(index).map(Value::from),
-            Type::UUID => row.try_get::<_, Option<uuid::Uuid>>(index).map(Value::from),
-            Type::BYTEA => {
-                row.try_get::<_, Option<Vec<u8>>>(index).map(|bytes| bytes.map_or(Value::Null, Value::Bytes))
-            }
-            _ => row.try_get::<_, Option<String>>(index).map(Value::from),
-        };
-        values.push(value.map_err(read_error)?);
+fn rows(found: &[tokio_postgres::Row]) -> Result<Rows, ReadError> {
+    let mut rows = Rows::new(found.first().map_or(0, |row| row.len()));
+    for row in found {
+        for (index, column) in row.columns().iter().enumerate() {
+            push(&mut rows, row, index, column.type_()).map_err(read_error)?;
+        }
     }
-    Ok(Row(values))
+    Ok(rows)
 }
 
-fn rows(found: &[tokio_postgres::Row]) -> Result<Vec<Row>, ReadError> {
-    found.iter().map(row).collect()
+fn push(
+    rows: &mut Rows,
+    row: &tokio_postgres::Row,
+    index: usize,
+    ty: &Type,
+) -> Result<(), tokio_postgres::Error> {
+    let int = match *ty {
+        Type::INT2 => row.try_get::<_, Option<i16>>(index)?.map(i64::from),
+        Type::INT4 => row.try_get::<_, Option<i32>>(index)?.map(i64::from),
+        Type::INT8 => row.try_get::<_, Option<i64>>(index)?,
+        Type::UUID => {
+            match row.try_get::<_, Option<uuid::Uuid>>(index)? {
+                Some(id) => rows.push_uuid(id),
+                None => rows.push_null(),
+            }
+            return Ok(());
+        }
+        Type::BYTEA => {
+            match row.try_get::<_, Option<&[u8]>>(index)? {
+                Some(bytes) => rows.push_bytes(bytes),
+                None => rows.push_null(),
+            }
+            return Ok(());
+        }
+        _ => {
+            match row.try_get::<_, Option<&str>>(index)? {
+                Some(text) => rows.push_text(text),
+                None => rows.push_null(),
+            }
+            return Ok(());
+        }
+    };
+    match int {
+        Some(int) => rows.push_int(int),
+        None => rows.push_null(),
+    }
+    Ok(())
 }

@@ -9,7 +9,7 @@ use tokio_postgres::{NoTls, types::ToSql};
 use super::{READER_OPTIONS, config, pool_error, read_error, rows};
 use crate::{
     error::{OpenError, ReadError},
-    sql::{Dialect, Reads, Row, Value},
+    sql::{Dialect, Reads, Rows, Value},
 };
 
 const WAIT_FOR_CONNECTION_MAX: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ impl Reads for PostgresReads {
         Dialect::Postgres
     }
 
-    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
+    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Rows, ReadError>> {
         Box::pin(async move {
             let client = self.pool.get().await.map_err(|error| pool_error(&error))?;
             let statement = client.prepare_cached(sql).await.map_err(read_error)?;

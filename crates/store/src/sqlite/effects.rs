@@ -15,7 +15,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::{DatabasePath, Durability, Gate, execute, open, query, read_error};
 use crate::{
     error::ReadError,
-    sql::{Effects, Row, Transaction, Value},
+    sql::{Effects, Rows, Transaction, Value},
 };
 
 pub struct SqliteEffects {
@@ -79,11 +79,7 @@ impl Drop for SqliteTransaction {
 }
 
 impl Transaction for SqliteTransaction {
-    fn query<'a>(
-        &'a mut self,
-        sql: &'a str,
-        params: Vec<Value>,
-    ) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
+    fn query<'a>(&'a mut self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Rows, ReadError>> {
         Box::pin(async move { query(self.connection(), sql, params) })
     }
 

@@ -23,7 +23,7 @@ use crate::{
     error::{OpenError, ReadError},
     fault::{self, Fault},
     session::{BatchError, Connect, Session},
-    sql::{Dialect, Effects, Reads, Row, Transaction, Value},
+    sql::{Dialect, Effects, Reads, Rows, Transaction, Value},
 };
 
 const CACHED_STATEMENTS_MAX: usize = 128;
@@ -138,7 +138,7 @@ impl Reads for Memory {
         Dialect::Sqlite
     }
 
-    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
+    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Rows, ReadError>> {
         let found = query(&self.connection(), sql, params);
         Box::pin(std::future::ready(found))
     }
@@ -181,11 +181,7 @@ impl MemoryTransaction {
 }
 
 impl Transaction for MemoryTransaction {
-    fn query<'a>(
-        &'a mut self,
-        sql: &'a str,
-        params: Vec<Value>,
-    ) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
+    fn query<'a>(&'a mut self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Rows, ReadError>> {
         let found = self.run("rollback", |connection| query(connection, sql, params));
         Box::pin(std::future::ready(found))
     }

@@ -20,7 +20,7 @@ pub use session::{Gate, SqliteConnect};
 use crate::{
     error::ReadError,
     session::BatchError,
-    sql::{Row, Value},
+    sql::{Rows, Value},
 };
 
 /// How long a connection waits for another *process* that writes; within the process the gate decides.
@@ -68,17 +68,15 @@ fn dialect(sql: &str) -> String {
     sql.replace('$', "?")
 }
 
-fn query(connection: &Connection, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, ReadError> {
+fn query(connection: &Connection, sql: &str, params: Vec<Value>) -> Result<Rows, ReadError> {
     let mut statement = connection.prepare_cached(&dialect(sql)).map_err(read_error)?;
     let columns = statement.column_count();
     let mut rows = statement.query(rusqlite::params_from_iter(params)).map_err(read_error)?;
-    let mut found = Vec::new();
+    let mut found = Rows::new(columns);
     while let Some(row) = rows.next().map_err(read_error)? {
-        let mut values = Vec::with_capacity(columns);
         for column in 0..columns {
-            values.push(value(row.get_ref(column).map_err(read_error)?));
+            push(&mut found, row.get_ref(column).map_err(read_error)?);
         }
-        found.push(Row(values));
     }
     Ok(found)
 }
@@ -90,21 +88,21 @@ fn execute(connection: &Connection, sql: &str, params: Vec<Value>) -> Result<u64
     Ok(changed as u64)
 }
 
-fn value(value: ValueRef<'_>) -> Value {
+fn push(rows: &mut Rows, value: ValueRef<'_>) {
     match value {
-        ValueRef::Null => Value::Null,
-        ValueRef::Integer(value) => Value::Int(value),
-        // No column holds one; a sum that overflowed would.
-        ValueRef::Real(_) => Value::Null,
+        // No column holds a float; a sum that overflowed would.
+        ValueRef::Null | ValueRef::Real(_) => rows.push_null(),
+        ValueRef::Integer(value) => rows.push_int(value),
         // Checked as a whole first, which is several times faster than looking for what is not UTF-8.
-        ValueRef::Text(text) => Value::Text(
-            str::from_utf8(text)
-                .map_or_else(|_| String::from_utf8_lossy(text).into_owned(), |text| text.to_owned()),
-        ),
-        // What has the length of an id is nearly always one, and an id needs no memory of its own.
-        ValueRef::Blob(bytes) => {
-            Uuid::from_slice(bytes).map_or_else(|_| Value::Bytes(bytes.to_vec()), Value::Uuid)
-        }
+        ValueRef::Text(text) => match str::from_utf8(text) {
+            Ok(text) => rows.push_text(text),
+            Err(_) => rows.push_text(&String::from_utf8_lossy(text)),
+        },
+        // What has the length of an id is nearly always one.
+        ValueRef::Blob(bytes) => match Uuid::from_slice(bytes) {
+            Ok(id) => rows.push_uuid(id),
+            Err(_) => rows.push_bytes(bytes),
+        },
     }
 }
 

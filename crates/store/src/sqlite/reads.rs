@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::{DatabasePath, Durability, open, query, read_error};
 use crate::{
     error::ReadError,
-    sql::{Dialect, Reads, Row, Value},
+    sql::{Dialect, Reads, Rows, Value},
 };
 
 /// Queries that wait for a reader; one more is answered at once that the database is not available.
@@ -24,7 +24,7 @@ const READS_WAITING_MAX: usize = 4096;
 struct Job {
     sql: String,
     params: Vec<Value>,
-    reply: oneshot::Sender<Result<Vec<Row>, ReadError>>,
+    reply: oneshot::Sender<Result<Rows, ReadError>>,
 }
 
 pub struct SqliteReads {
@@ -64,7 +64,7 @@ impl Reads for SqliteReads {
         Dialect::Sqlite
     }
 
-    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
+    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Rows, ReadError>> {
         let (reply, answer) = oneshot::channel();
         let queued = self.queue.try_send(Job { sql: sql.to_owned(), params, reply });
         Box::pin(async move {

@@ -16,7 +16,7 @@ use store::{
     log::{self, Span},
     lookup::Lookups,
     queries::{self, PageKey, PaymentFilter},
-    sql::{Dialect, Reads, Row, Value},
+    sql::{Dialect, Reads, Rows, Value},
     tables::{self, AccountPlace, EntryPlace, Ids},
 };
 use uuid::Uuid;
@@ -38,14 +38,11 @@ impl Reads for Explaining {
         self.store.reads().dialect()
     }
 
-    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
+    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Rows, ReadError>> {
         Box::pin(async move {
             let plan = self.store.reads().query(&format!("{} {sql}", self.prefix), params.clone()).await?;
             for row in &plan {
-                let line = row.0.iter().rev().find_map(|value| match value {
-                    Value::Text(text) => Some(text.as_str()),
-                    _ => None,
-                });
+                let line = (0..row.columns()).rev().find_map(|column| row.text(column).ok());
                 let line = line.unwrap_or_default();
                 // Read whole: a row a lane, and the list of spans that the query brings with it.
                 let is_small =

@@ -41,7 +41,7 @@ pub async fn unpublished(
     rows.iter().map(|row| letter(row, groups, bytes_max)).collect()
 }
 
-fn letter(row: &Row, groups: &Groups, bytes_max: usize) -> Result<Letter, ReadError> {
+fn letter(row: Row<'_>, groups: &Groups, bytes_max: usize) -> Result<Letter, ReadError> {
     let id = row.uuid(0)?;
     let consumer = row.text(1)?;
     let (stream, lane) = position::place(row, 2)?;

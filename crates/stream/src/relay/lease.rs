@@ -148,7 +148,8 @@ impl Lease {
     async fn find(&self) -> Result<Found, ReadError> {
         let sql = "select holder, epoch, beat from relay_lease where name = 'relay'";
         let rows = self.store.reads().query(sql, Vec::new()).await?;
-        let found = |row: &Row| Ok(Found { holder: row.opt_uuid(0)?, epoch: row.int(1)?, beat: row.int(2)? });
+        let found =
+            |row: Row<'_>| Ok(Found { holder: row.opt_uuid(0)?, epoch: row.int(1)?, beat: row.int(2)? });
         rows.first()
             .map(found)
             .transpose()?

@@ -118,7 +118,7 @@ pub fn start(store: &Store, consumer: &Arc<Recorder>) -> Running {
 }
 
 pub async fn count(store: &Store, sql: &str) -> i64 {
-    store.reads().query(sql, Vec::new()).await.unwrap()[0].int(0).unwrap()
+    store.reads().query(sql, Vec::new()).await.unwrap().first().unwrap().int(0).unwrap()
 }
 
 /// Until a count is reached, or a minute is over.

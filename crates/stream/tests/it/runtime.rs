@@ -103,7 +103,8 @@ async fn poison_is_set_aside(backend: Backend, fault: Fault) {
     wait_for(&store, RECORDED, 2).await;
     stop(running).await;
     let sql = "select reason, attempts, payload from dead_letters where kind = 1";
-    let row = &store.reads().query(sql, Vec::new()).await.unwrap()[0];
+    let rows = store.reads().query(sql, Vec::new()).await.unwrap();
+    let row = rows.first().unwrap();
     assert_eq!(row.int(1).unwrap(), 3);
     let payload = String::from_utf8(row.bytes(2).unwrap().to_vec()).unwrap();
     assert!(payload.contains(&bad.to_string()), "the bytes are kept");
