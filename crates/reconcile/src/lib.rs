@@ -148,7 +148,7 @@ async fn work(
         None => log::heads(db).await?,
     };
     let mut run = Run::new(db, heads, held, listener, settings.load_percent_max, stopping);
-    let mut phase = Phase::Log { lanes_done: 0 };
+    let mut phase = chain::first(&run);
     if let Some(Left { checkpoint, booked, found }) = left {
         run.summary = checkpoint.summary;
         phase = checkpoint.phase;
@@ -167,6 +167,13 @@ async fn phases(run: &mut Run<'_>, from: Phase, kafka: Option<&kafka::Settings>)
         phase = match now {
             Phase::Log { lanes_done } => {
                 chain::walk(run, lanes_done).await?;
+                Some(Phase::Rows { after: None })
+            }
+            Phase::Appended(appended) => {
+                Some(Phase::Suspects { lanes: chain::appended(run, appended).await? })
+            }
+            Phase::Suspects { lanes } => {
+                chain::walk_again(run, &lanes).await?;
                 Some(Phase::Rows { after: None })
             }
             Phase::Rows { after } => {

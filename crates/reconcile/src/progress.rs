@@ -1,8 +1,10 @@
 //! How far a run has come, so that another process can go on from there.
 //!
-//! A run goes on at a lane of the log, at a row of the tables, or at a partition of the topics; only the idempotency keys,
+//! A run goes on at a lane or a page of the log, at a row of the tables, or at a partition of the topics; only the idempotency keys,
 //! and the second look where sums differ, begin anew. That is sound because the log before the watermark does not
 //! change, and what is written behind it is left to the next run anyway.
+
+use std::collections::BTreeSet;
 
 use domain::{
     chain::Hash,
@@ -14,6 +16,7 @@ use domain::{
 use serde::{Deserialize, Serialize};
 use store::{
     batch::LaneHead,
+    log::Verifier,
     tables::{AccountPlace, EntryPlace},
 };
 use uuid::Uuid;
@@ -37,6 +40,8 @@ pub struct Checkpoint {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     Log { lanes_done: usize },
+    Appended(Appended),
+    Suspects { lanes: Vec<u16> },
     Rows { after: Option<Uuid> },
     Entries { after: Option<EntryCursor> },
     Accounts { after: Option<AccountCursor> },
@@ -44,6 +49,14 @@ pub enum Phase {
     Keys,
     Positions,
     Topics { partitions_done: usize },
+}
+
+/// How far the walk over the log in the order of appending has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Appended {
+    pub number: i64,
+    lanes: Vec<Head>,
+    pub suspects: BTreeSet<u16>,
 }
 
 /// An entry that was passed, and the one before the next: number and balance of the last one that could be read.
@@ -70,7 +83,7 @@ pub struct AccountCursor {
     currency: String,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Head {
     lane: u16,
     sequence: i64,
@@ -80,13 +93,7 @@ struct Head {
 
 impl Checkpoint {
     pub fn new(heads: &[LaneHead], summary: Summary, phase: Phase) -> Self {
-        let head = |head: &LaneHead| Head {
-            lane: head.lane.0,
-            sequence: head.sequence,
-            clock: head.clock.as_micros(),
-            streams: head.streams,
-        };
-        Self { format: FORMAT, heads: heads.iter().map(head).collect(), summary, phase }
+        Self { format: FORMAT, heads: heads.iter().map(Head::new).collect(), summary, phase }
     }
 
     /// One that this program understands.
@@ -95,13 +102,30 @@ impl Checkpoint {
     }
 
     pub fn heads(&self) -> Vec<LaneHead> {
-        let head = |head: &Head| LaneHead {
-            lane: Lane(head.lane),
-            sequence: head.sequence,
-            clock: Timestamp::from_micros(head.clock),
-            streams: head.streams,
-        };
-        self.heads.iter().map(head).collect()
+        self.heads.iter().map(Head::read).collect()
+    }
+}
+
+impl Head {
+    const fn new(head: &LaneHead) -> Self {
+        let LaneHead { lane: Lane(lane), sequence, clock, streams } = *head;
+        Self { lane, sequence, clock: clock.as_micros(), streams }
+    }
+
+    const fn read(&self) -> LaneHead {
+        let Self { lane, sequence, clock, streams } = *self;
+        LaneHead { lane: Lane(lane), sequence, clock: Timestamp::from_micros(clock), streams }
+    }
+}
+
+impl Appended {
+    pub fn new(number: i64, lanes: &[Verifier], suspects: BTreeSet<u16>) -> Self {
+        let lanes = lanes.iter().map(|verifier| Head::new(verifier.reached())).collect();
+        Self { number, lanes, suspects }
+    }
+
+    pub fn verifiers(&self) -> Vec<Verifier> {
+        self.lanes.iter().map(|head| Verifier::behind(head.read())).collect()
     }
 }
 

@@ -15,7 +15,7 @@ use domain::{
 };
 use store::{
     error::ReadError,
-    log::{self, FoundStep, Step},
+    log::{self, Step, Steps},
     sql::Reads,
     tables::{self, Found, Ids},
 };
@@ -38,9 +38,9 @@ pub async fn walk(run: &mut Run<'_>, after: Option<Uuid>) -> Result<(), Error> {
     let (subject, sequence) = after.map_or((Uuid::nil(), 0), |id| (id, i64::MAX));
     let mut open: Option<Fold> = None;
     let mut page = log::behind_subject(db, subject, sequence, PAGE).await?;
-    while let Some(((subject, sequence), _)) = page.last() {
+    while let Some((subject, sequence)) = page.last() {
         // The next page is read while this one is folded and compared.
-        let (next, compared) = tokio::join!(log::behind_subject(db, *subject, *sequence, PAGE), async {
+        let (next, compared) = tokio::join!(log::behind_subject(db, subject, sequence, PAGE), async {
             walk.fold(&page, &mut open, &run.watermark);
             // The last subject may have more events.
             match walk.folds.last().map(|fold| fold.subject) {
@@ -82,7 +82,7 @@ impl Fold {
         Self { subject, state: State::default(), booked: Vec::new(), strange: Vec::new(), flaw: None }
     }
 
-    fn apply(&mut self, sequence: i64, step: &Step, watermark: &Watermark) {
+    fn apply(&mut self, sequence: i64, step: &Step<'_>, watermark: &Watermark) {
         let lane = step.lane;
         let event = match step.parse() {
             Ok(event) => event,
@@ -108,7 +108,7 @@ impl Fold {
 }
 
 /// The columns beside the payload are not sealed with it; they say what it says.
-fn strange_column(subject: Uuid, step: &Step, event: &Event) -> Option<String> {
+fn strange_column(subject: Uuid, step: &Step<'_>, event: &Event) -> Option<String> {
     if event.merchant_id() != step.merchant_id {
         return Some(format!("merchant_id {}", step.merchant_id));
     }
@@ -130,15 +130,15 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// Folds a page of events; what is open is not complete yet.
-    fn fold(&mut self, page: &[FoundStep], open: &mut Option<Fold>, mark: &Watermark) {
-        for ((subject, sequence), step) in page {
-            if open.as_ref().is_none_or(|fold| fold.subject != *subject) {
+    fn fold(&mut self, page: &Steps, open: &mut Option<Fold>, mark: &Watermark) {
+        for ((subject, sequence), step) in page.iter() {
+            if open.as_ref().is_none_or(|fold| fold.subject != subject) {
                 self.folds.extend(open.take());
-                *open = Some(Fold::new(*subject));
+                *open = Some(Fold::new(subject));
             }
             // What cannot be read has been told already.
             if let (Some(fold), Ok(step)) = (open.as_mut(), step) {
-                fold.apply(*sequence, step, mark);
+                fold.apply(sequence, &step, mark);
             }
         }
     }
@@ -218,14 +218,16 @@ async fn look_again<R: Resource>(id: Uuid, run: &mut Run<'_>) -> Result<(), Erro
         let mut sequence = 0;
         loop {
             let page = log::behind_subject(db, id, sequence, PAGE).await?;
-            let own: Vec<_> = page.iter().take_while(|((subject, _), _)| *subject == id).collect();
-            for ((_, sequence), step) in &own {
+            let mut own = 0;
+            for ((_, sequence), step) in page.iter().take_while(|((subject, _), _)| *subject == id) {
+                own += 1;
                 if let Ok(step) = step {
-                    fold.apply(*sequence, step, &run.watermark);
+                    fold.apply(sequence, &step, &run.watermark);
                 }
             }
-            let Some(((_, last), _)) = own.last().filter(|_| own.len() == PAGE) else { break };
-            sequence = *last;
+            // A whole page of its own: there may be more.
+            let Some((_, last)) = page.last().filter(|_| own == PAGE) else { break };
+            sequence = last;
         }
         let row = R::row(db, id).await?;
         let readable =

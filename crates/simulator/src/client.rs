@@ -379,6 +379,12 @@ impl Client for Member {
 
     fn end_reached(&mut self, _: i32) {}
 
+    async fn first_offset(&mut self, place: Place) -> Result<i64, String> {
+        self.connection.reach().await?;
+        let (stream, lane) = place;
+        Ok(self.connection.kafka.bounds(Topic::Stream(stream), i32::from(lane.0)).0)
+    }
+
     fn handled(&mut self, place: Place, offset: Option<i64>, _: bool) {
         if let Some(offset) = offset {
             self.handled.insert(place, offset);

@@ -24,6 +24,9 @@ use crate::{
 const EVENT: &str = "select lane, sequence, stream, position, event_id, command_id, event_type, version, \
      occurred_at, merchant_id, subject_id, payload, hash from events";
 
+const SEALED: &str =
+    "select sequence, stream, position, version, event_type, occurred_at, payload, hash, lane";
+
 const IDS_OF_A_QUERY: usize = 200;
 
 impl LogEvent {
@@ -120,50 +123,53 @@ pub async fn found_behind_sequence(
     rows.iter().map(|row| Ok((row.int(1)?, event_from(row)))).collect()
 }
 
-/// What is sealed of the events of a lane, with their hashes.
+/// What is sealed of events, with their hashes.
 #[derive(Debug)]
-pub struct Sealed {
-    lane: Lane,
-    rows: Rows,
-}
+pub struct Sealed(Rows);
 
 impl Sealed {
     pub const fn len(&self) -> usize {
-        self.rows.len()
+        self.0.len()
     }
 
     pub const fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.0.is_empty()
     }
 
     pub fn last(&self) -> Option<SealedRow<'_>> {
-        self.rows.last().map(|row| SealedRow { lane: self.lane, row })
+        self.0.last().map(SealedRow)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = SealedRow<'_>> {
-        self.rows.iter().map(|row| SealedRow { lane: self.lane, row })
+        self.0.iter().map(SealedRow)
     }
 }
 
 /// What is sealed of an event, with its hash.
 #[derive(Debug)]
-pub struct SealedRow<'a> {
-    lane: Lane,
-    row: Row<'a>,
-}
+pub struct SealedRow<'a>(Row<'a>);
 
 impl<'a> SealedRow<'a> {
     pub fn sequence(&self) -> Result<i64, ReadError> {
-        self.row.int(0)
+        self.0.int(0)
+    }
+
+    pub fn lane(&self) -> Result<Lane, ReadError> {
+        lane(self.0.int(8)?)
+    }
+
+    /// Where SQLite appended it.
+    pub fn number(&self) -> Result<i64, ReadError> {
+        self.0.int(9)
     }
 
     pub fn link(&self) -> Result<(Link<'a>, Hash), ReadError> {
-        let row = self.row;
+        let row = self.0;
         let stream = Stream::from_number(row.int(1)?);
         let hash: Result<Hash, _> = row.bytes(7)?.try_into();
         let link = Link {
             stream: stream.ok_or_else(|| ReadError::Invalid("an unknown stream".to_owned()))?,
-            lane: self.lane,
+            lane: self.lane()?,
             position: row.int(2)?,
             sequence: row.int(0)?,
             event_type: row.text(4)?,
@@ -177,27 +183,30 @@ impl<'a> SealedRow<'a> {
 
 /// What is sealed of the events of a lane behind a sequence, in order.
 pub async fn sealed(db: &dyn Reads, lane: Lane, sequence: i64, limit: usize) -> Result<Sealed, ReadError> {
-    let sql = format!(
-        "select sequence, stream, position, version, event_type, occurred_at, payload, hash from events \
-         where lane = $1 and sequence > $2 order by sequence limit {limit}"
-    );
-    let rows = db.query(&sql, vec![i64::from(lane.0).into(), sequence.into()]).await?;
-    Ok(Sealed { lane, rows })
+    let sql =
+        format!("{SEALED} from events where lane = $1 and sequence > $2 order by sequence limit {limit}");
+    db.query(&sql, vec![i64::from(lane.0).into(), sequence.into()]).await.map(Sealed)
+}
+
+/// The same of all lanes, in the order in which SQLite appended them, behind a number of it.
+pub async fn sealed_as_appended(db: &dyn Reads, number: i64, limit: usize) -> Result<Sealed, ReadError> {
+    let sql = format!("{SEALED}, no from events where no > $1 order by no limit {limit}");
+    db.query(&sql, vec![number.into()]).await.map(Sealed)
 }
 
 /// What folding an event needs of it.
-#[derive(Clone, Debug)]
-pub struct Step {
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
     pub lane: Lane,
     pub event_id: EventId,
-    pub event_type: String,
+    pub event_type: &'a str,
     pub version: u16,
     pub occurred_at: Timestamp,
     pub merchant_id: MerchantId,
-    pub payload: String,
+    pub payload: &'a str,
 }
 
-impl Step {
+impl Step<'_> {
     /// The event as the domain knows it, but for the command.
     pub fn parse(&self) -> Result<Event, EventError> {
         let Self { event_id, occurred_at, event_type, version, payload, .. } = self;
@@ -205,8 +214,31 @@ impl Step {
     }
 }
 
-/// A step of a subject's life, by the subject and its sequence, readable or not.
-pub type FoundStep = ((Uuid, i64), Result<Step, ReadError>);
+/// Steps by their subjects and sequences.
+#[derive(Debug)]
+pub struct Steps {
+    places: Vec<(Uuid, i64)>,
+    rows: Rows,
+}
+
+impl Steps {
+    pub const fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub const fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    pub fn last(&self) -> Option<(Uuid, i64)> {
+        self.places.last().copied()
+    }
+
+    /// Each of them, readable or not.
+    pub fn iter(&self) -> impl Iterator<Item = ((Uuid, i64), Result<Step<'_>, ReadError>)> {
+        self.places.iter().copied().zip(self.rows.iter().map(step_from))
+    }
+}
 
 /// Events in the order of their subjects, each subject's in order, behind a subject and a sequence of it.
 pub async fn behind_subject(
@@ -214,24 +246,25 @@ pub async fn behind_subject(
     subject: Uuid,
     sequence: i64,
     limit: usize,
-) -> Result<Vec<FoundStep>, ReadError> {
+) -> Result<Steps, ReadError> {
     let sql = format!(
         "select subject_id, sequence, lane, event_id, event_type, version, occurred_at, merchant_id, payload from events \
          where (subject_id, sequence) > ($1, $2) order by subject_id, sequence limit {limit}"
     );
     let rows = db.query(&sql, vec![subject.into(), sequence.into()]).await?;
-    rows.iter().map(|row| Ok(((row.uuid(0)?, row.int(1)?), step_from(row)))).collect()
+    let places: Result<_, ReadError> = rows.iter().map(|row| Ok((row.uuid(0)?, row.int(1)?))).collect();
+    Ok(Steps { places: places?, rows })
 }
 
-fn step_from(row: Row<'_>) -> Result<Step, ReadError> {
+fn step_from(row: Row<'_>) -> Result<Step<'_>, ReadError> {
     Ok(Step {
         lane: lane(row.int(2)?)?,
         event_id: EventId(row.uuid(3)?),
-        event_type: row.text(4)?.to_owned(),
+        event_type: row.text(4)?,
         version: version(row.int(5)?)?,
         occurred_at: moment(row.int(6)?),
         merchant_id: MerchantId(row.uuid(7)?),
-        payload: row.text(8)?.to_owned(),
+        payload: row.text(8)?,
     })
 }
 
@@ -324,6 +357,15 @@ pub struct Verifier {
 impl Verifier {
     pub const fn new(lane: Lane) -> Self {
         Self { lane: LaneHead::empty(lane) }
+    }
+
+    /// Goes on behind the place that another one had reached.
+    pub const fn behind(reached: LaneHead) -> Self {
+        Self { lane: reached }
+    }
+
+    pub const fn reached(&self) -> &LaneHead {
+        &self.lane
     }
 
     /// The next event of the lane in order of sequence. After a flaw the walk goes on from the event

@@ -245,11 +245,34 @@ mod tests {
         rows.iter().map(|row| Ok((row.int(0)?, row.int(0)?))).collect()
     }
 
-    type Numbers = Lookup<i64, i64>;
+    type Finding = tokio::task::JoinHandle<Result<Option<i64>, ReadError>>;
 
-    fn even() -> (Arc<Even>, Arc<dyn Reads>, Arc<Numbers>) {
-        let even = Arc::new(Even { let_go: Semaphore::new(0), asked: Mutex::default() });
-        (even.clone(), even, Lookup::new("select n from numbers where n", numbers))
+    struct Looking {
+        even: Arc<Even>,
+        lookup: Arc<Lookup<i64, i64>>,
+    }
+
+    impl Looking {
+        fn find(&self, key: i64) -> Finding {
+            let (lookup, reads): (_, Arc<dyn Reads>) = (self.lookup.clone(), self.even.clone());
+            tokio::spawn(async move { lookup.find(&reads, key).await })
+        }
+
+        /// All queries that may be on their way are, for the keys 0 and 1.
+        async fn busy() -> (Self, Vec<Finding>) {
+            let even = Arc::new(Even { let_go: Semaphore::new(0), asked: Mutex::default() });
+            let looking = Self { even, lookup: Lookup::new("select n from numbers where n", numbers) };
+            let mut finding = Vec::new();
+            for key in 0..2 {
+                finding.push(looking.find(key));
+                until(|| looking.even.asked.lock().unwrap().len() == finding.len()).await;
+            }
+            (looking, finding)
+        }
+
+        async fn waiting(&self, count: usize) {
+            until(|| self.lookup.waiting().len() == count).await;
+        }
     }
 
     async fn until(is_so: impl Fn() -> bool) {
@@ -260,41 +283,29 @@ mod tests {
 
     #[tokio::test]
     async fn those_that_come_meanwhile_share_a_query_and_each_gets_its_own() {
-        let (even, reads, lookup) = even();
-        let find = |key| {
-            let (lookup, reads) = (lookup.clone(), reads.clone());
-            tokio::spawn(async move { lookup.find(&reads, key).await.unwrap() })
-        };
-        let mut finding: Vec<_> = (0..2).map(find).collect();
-        until(|| even.asked.lock().unwrap().len() == 2).await;
-        finding.extend((2..72).map(find));
-        until(|| lookup.waiting().len() == 70).await;
+        let (looking, mut finding) = Looking::busy().await;
+        finding.extend((100..170).map(|key| looking.find(key)));
+        looking.waiting(70).await;
         // One goes away: the others are answered as if it had not.
         finding[40].abort();
-        even.let_go.add_permits(1000);
-        for (key, found) in (0..).zip(join_all(finding).await) {
+        looking.even.let_go.add_permits(1000);
+        for (key, found) in (0..2).chain(100..170).zip(join_all(finding).await) {
             match found {
-                Ok(found) => assert_eq!(found, (key % 2 == 0).then_some(key)),
-                Err(_) => assert_eq!(key, 40),
+                Ok(found) => assert_eq!(found.unwrap(), (key % 2 == 0).then_some(key)),
+                Err(_) => assert_eq!(key, 138),
             }
         }
         // Seventy are sixty-four and six, and the six are filled up to a size that is planned already.
-        assert_eq!(*even.asked.lock().unwrap(), [1, 1, 64, 16]);
-        assert_eq!(find(8).await.unwrap(), Some(8));
+        assert_eq!(*looking.even.asked.lock().unwrap(), [1, 1, 64, 16]);
+        assert_eq!(looking.find(8).await.unwrap().unwrap(), Some(8));
     }
 
     #[tokio::test]
     async fn a_row_that_cannot_be_read_harms_whoever_asked_for_it_alone() {
-        let (even, reads, lookup) = even();
-        let find = |key| {
-            let (lookup, reads) = (lookup.clone(), reads.clone());
-            tokio::spawn(async move { lookup.find(&reads, key).await })
-        };
-        let mut finding: Vec<_> = (0..2).map(find).collect();
-        until(|| even.asked.lock().unwrap().len() == 2).await;
-        finding.extend((10..16).map(find));
-        until(|| lookup.waiting().len() == 6).await;
-        even.let_go.add_permits(1000);
+        let (looking, mut finding) = Looking::busy().await;
+        finding.extend((10..16).map(|key| looking.find(key)));
+        looking.waiting(6).await;
+        looking.even.let_go.add_permits(1000);
         for (key, found) in (0..2).chain(10..16).zip(join_all(finding).await) {
             match found.unwrap() {
                 Ok(found) => assert_eq!(found, (key % 2 == 0).then_some(key)),
@@ -305,20 +316,13 @@ mod tests {
 
     #[tokio::test]
     async fn one_too_many_is_refused_at_once() {
-        let (even, reads, lookup) = even();
-        let find = |key| {
-            let (lookup, reads) = (lookup.clone(), reads.clone());
-            tokio::spawn(async move { lookup.find(&reads, key).await })
-        };
-        let first: Vec<_> = (0..2).map(find).collect();
-        until(|| even.asked.lock().unwrap().len() == 2).await;
-        let waiting: Vec<_> = (0..i64::try_from(WAITING_MAX).unwrap()).map(|_| find(4)).collect();
-        until(|| lookup.waiting().len() == WAITING_MAX).await;
-        assert!(matches!(lookup.find(&reads, 4).await, Err(ReadError::Unavailable(_))));
-        even.let_go.add_permits(WAITING_MAX);
-        for found in join_all(waiting).await {
+        let (looking, mut finding) = Looking::busy().await;
+        finding.extend((0..WAITING_MAX).map(|_| looking.find(4)));
+        looking.waiting(WAITING_MAX).await;
+        assert!(matches!(looking.find(4).await.unwrap(), Err(ReadError::Unavailable(_))));
+        looking.even.let_go.add_permits(WAITING_MAX);
+        for found in join_all(finding).await.into_iter().skip(2) {
             assert_eq!(found.unwrap().unwrap(), Some(4));
         }
-        join_all(first).await;
     }
 }

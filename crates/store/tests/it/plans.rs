@@ -84,6 +84,9 @@ async fn ask_everything(db: Explaining) {
     log::spans(db, &[span(0), span(1), span(2)]).await.unwrap();
     log::behind_sequence(db, Lane(1), 5, 10).await.unwrap();
     log::sealed(db, Lane(1), 5, 10).await.unwrap();
+    if db.dialect() == Dialect::Sqlite {
+        log::sealed_as_appended(db, 5, 10).await.unwrap();
+    }
     log::found_behind(db, Stream::Payments, Lane(1), 5, 10).await.unwrap();
     log::behind_subject(db, id, 5, 10).await.unwrap();
     log::places(db, &[EventId(id)]).await.unwrap();

@@ -5,9 +5,9 @@
 //! two members that both think a partition theirs cannot double an effect.
 //!
 //! A record must follow the one before it: position by position, and by the hash of the chain. A duplicate is
-//! passed over. What does not come from this log is set aside. A gap in the middle of reading stops the consumer; a
-//! gap at its begin (records have expired, the topic was made anew, a replay set the position back) is filled from
-//! the log.
+//! passed over. What does not come from this log is set aside. A gap in the middle of reading stops the consumer,
+//! unless the records in it have expired meanwhile; that, and a gap at its begin (records had expired, the topic was made
+//! anew, a replay set the position back), is filled from the log.
 
 use std::{sync::Arc, thread, time::Duration};
 

@@ -157,6 +157,15 @@ impl Client for Member {
         lock(&self.shared).at_end.insert(partition);
     }
 
+    /// Blocks, as [`Self::poll`] does.
+    async fn first_offset(&mut self, place: Place) -> Result<i64, String> {
+        let (stream, lane) = place;
+        let name = self.topics.iter().find(|(_, of)| *of == stream).map(|(name, _)| name.as_str());
+        let name = name.ok_or_else(|| format!("{} is not read", stream.name()))?;
+        let bounds = self.client.fetch_watermarks(name, i32::from(lane.0), REQUEST_TIMEOUT);
+        bounds.map(|(first, _)| first).map_err(|error| error.to_string())
+    }
+
     fn handled(&mut self, place: Place, offset: Option<i64>, is_busy: bool) {
         let mut shared = lock(&self.shared);
         if is_busy {

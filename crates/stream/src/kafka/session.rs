@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     consumer::Consumer,
-    engine::{self, Engine},
+    engine::{self, Engine, Trouble},
     position::Place,
 };
 
@@ -37,6 +37,9 @@ pub trait Client {
     fn message_came(&mut self, place: Place);
 
     fn end_reached(&mut self, partition: i32);
+
+    /// The first offset that a partition still has.
+    fn first_offset(&mut self, place: Place) -> impl Future<Output = Result<i64, String>>;
 
     /// All consumers of a place have come so far, the next offset to read; and whether something of it waits.
     fn handled(&mut self, place: Place, offset: Option<i64>, is_busy: bool);
@@ -111,7 +114,7 @@ impl Desk {
                 break;
             }
             for index in 0..self.slots.len() {
-                self.handle(index).await;
+                self.handle(index, client).await;
             }
             self.account(client);
             client.commit_now_and_then();
@@ -208,13 +211,20 @@ impl Desk {
         }
     }
 
-    async fn handle(&mut self, index: usize) {
+    async fn handle(&mut self, index: usize, client: &mut impl Client) {
         let slot = &mut self.slots[index];
         if slot.has_stopped || slot.paused_until.is_some_and(|until| until > Instant::now()) {
             return;
         }
         slot.paused_until = None;
-        let handled = slot.handle().await;
+        let mut handled = slot.handle().await;
+        if matches!(handled, Err(Trouble::Stopped(_))) {
+            match slot.has_expired(client).await {
+                Ok(true) => handled = Ok(()),
+                Ok(false) => {}
+                Err(trouble) => handled = Err(trouble),
+            }
+        }
         slot.conclude(handled);
     }
 

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::{
     record::{self, Incoming},
-    session::POLL_MAX,
+    session::{Client, POLL_MAX},
     walk::Walk,
 };
 use crate::{
@@ -44,6 +44,10 @@ pub(super) struct Pending {
     pub(super) last: Option<(i64, Hash)>,
     /// Whether a record in its order was seen since the place was taken over.
     pub(super) in_order: bool,
+    /// The first offset that the partition still has, as far as that was asked.
+    pub(super) first_offset: i64,
+    /// The offset behind the last record in order, where the next one is missing.
+    pub(super) gap_at: Option<i64>,
 }
 
 /// A record of a place, as its consumers see it.
@@ -157,6 +161,18 @@ impl Slot {
             }
         }
         self.retry_due().await
+    }
+
+    /// Whether records expired, or were deleted, while they were being read. What is missing is read from the log then;
+    /// otherwise it was never published.
+    pub(super) async fn has_expired(&mut self, client: &mut impl Client) -> Result<bool, Trouble> {
+        let mut has_expired = false;
+        for (place, pending) in &mut self.places {
+            let Some(gap_at) = pending.gap_at.take() else { continue };
+            pending.first_offset = client.first_offset(*place).await.map_err(Trouble::Transient)?;
+            has_expired |= pending.first_offset > gap_at;
+        }
+        Ok(has_expired)
     }
 
     /// Takes in how the handling of what waits has ended.

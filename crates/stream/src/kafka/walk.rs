@@ -52,7 +52,9 @@ impl Walk<'_> {
                 last = None;
             }
             if event.position > self.to.position + 1 {
-                if pending.in_order {
+                let gap_at = self.to.kafka_offset.unwrap_or(0);
+                if pending.in_order && gap_at >= pending.first_offset {
+                    pending.gap_at = Some(gap_at);
                     return Err(self.missing(event.position));
                 }
                 let filled = self.fill_up(event.position - 1, batch, room).await?;
