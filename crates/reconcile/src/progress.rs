@@ -1,7 +1,7 @@
 //! How far a run has come, so that another process can go on from there.
 //!
-//! A run goes on at a lane or a page of the log, at a row of the tables, or at a partition of the topics; only the idempotency keys,
-//! and the second look where sums differ, begin anew. That is sound because the log before the watermark does not
+//! A run goes on at a lane or a page of the log, at a row of the tables, or at a partition of the topics; only the
+//! idempotency keys, and the second look where sums differ, begin anew. That is sound because the log before the watermark does not
 //! change, and what is written behind it is left to the next run anyway.
 
 use std::collections::BTreeSet;
@@ -178,13 +178,17 @@ mod tests {
         };
         let account = AccountCursor::new(&place.account);
         let last = Some(Last { account, number: 2, balance_minor: -9 });
-        let phase = Phase::Entries { after: Some(EntryCursor::new(&place, last)) };
+        let entries = Phase::Entries { after: Some(EntryCursor::new(&place, last)) };
         let mut head = LaneHead::empty(Lane(4));
         head.streams[1] = (8, [200; 32]);
-        let written =
-            Checkpoint::new(&[head.clone()], Summary { events: 6, ..Summary::default() }, phase.clone());
-        let read = Checkpoint::read(&serde_json::to_string(&written).unwrap()).unwrap();
-        assert_eq!((read.heads(), read.phase, read.summary.events), (vec![head], phase, 6));
+        let appended = Appended::new(77, &[Verifier::behind(head.clone())], [4].into());
+        assert_eq!(appended.verifiers()[0].reached(), &head);
+        for phase in [entries, Phase::Appended(appended)] {
+            let heads = std::slice::from_ref(&head);
+            let written = Checkpoint::new(heads, Summary { events: 6, ..Summary::default() }, phase.clone());
+            let read = Checkpoint::read(&serde_json::to_string(&written).unwrap()).unwrap();
+            assert_eq!((read.heads(), read.phase, read.summary.events), (heads.to_vec(), phase, 6));
+        }
     }
 
     #[test]

@@ -158,7 +158,7 @@ impl<'a> SealedRow<'a> {
         lane(self.0.int(8)?)
     }
 
-    /// Where SQLite appended it.
+    /// Where SQLite appended it; of [`sealed_as_appended`] only.
     pub fn number(&self) -> Result<i64, ReadError> {
         self.0.int(9)
     }

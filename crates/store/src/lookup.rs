@@ -147,6 +147,7 @@ where
         loop {
             let asked = {
                 let mut waiting = self.waiting();
+                waiting.retain(|waiting| !waiting.reply.is_closed());
                 let taken = waiting.len().min(KEYS_MAX);
                 // Those that came first.
                 let rest = waiting.split_off(taken);
@@ -154,10 +155,14 @@ where
             };
             if asked.is_empty() {
                 drop(turn);
-                // One may have come that found no turn free.
+                // One may have come that found no turn free. It is looked for behind the turn: whoever holds one now looks
+                // too when it gives it back.
+                if self.waiting().is_empty() {
+                    return;
+                }
                 turn = match self.turns.clone().try_acquire_owned() {
-                    Ok(turn) if !self.waiting().is_empty() => turn,
-                    Ok(_) | Err(_) => return,
+                    Ok(turn) => turn,
+                    Err(_) => return,
                 };
                 continue;
             }
@@ -181,8 +186,10 @@ where
                     drop(reply.send(found.map(|mut found| found.remove(&key))));
                 }
             }
+            // Nobody who waits would be answered better, and each would wait longer.
             Err(error) => {
-                for Waiting { reply, .. } in asked {
+                let others = mem::take(&mut *self.waiting());
+                for Waiting { reply, .. } in asked.into_iter().chain(others) {
                     drop(reply.send(Err(error.clone())));
                 }
             }
@@ -222,12 +229,15 @@ mod tests {
                 self.let_go.acquire().await.unwrap().forget();
                 let mut rows = Rows::new(1);
                 if keys.contains(&Value::Int(POISON)) {
-                    rows.push(Value::Null);
+                    rows.push_null();
                     return Ok(rows);
                 }
-                let even =
-                    keys.into_iter().filter(|key| matches!(key, Value::Int(number) if number % 2 == 0));
-                even.for_each(|key| rows.push(key));
+                for key in keys {
+                    match key {
+                        Value::Int(number) if number % 2 == 0 => rows.push_int(number),
+                        _ => {}
+                    }
+                }
                 Ok(rows)
             })
         }

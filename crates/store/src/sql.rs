@@ -86,17 +86,7 @@ impl Rows {
         Self { columns: columns.max(1), cells: Vec::new(), texts: String::new(), bytes: Vec::new() }
     }
 
-    /// The next column of the row that is being filled.
-    pub fn push(&mut self, value: Value) {
-        match value {
-            Value::Null => self.push_null(),
-            Value::Int(value) => self.push_int(value),
-            Value::Text(text) => self.push_text(&text),
-            Value::Bytes(bytes) => self.push_bytes(&bytes),
-            Value::Uuid(id) => self.push_uuid(id),
-        }
-    }
-
+    /// Each `push` fills the next column of the row that is being filled.
     pub(crate) fn push_null(&mut self) {
         self.cells.push(Cell::Null);
     }

@@ -1,5 +1,5 @@
-//! The writer: group commit. One task owns a set of lanes, and one transaction carries all the commands
-//! that gathered while the one before was being committed. There is no timer: a command that comes
+//! The writer: group commit. One task owns a set of lanes, and one transaction carries the commands that
+//! gathered while the one before was being committed, as many as fit. There is no timer: a command that comes
 //! alone is committed at once.
 //!
 //! A caller is answered only when its batch is durable, or when it is certain that nothing was written.
@@ -26,9 +26,9 @@ use crate::{
 
 /// How long a batch is tried again while the database is away, before its callers are told so.
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// Payments in one transaction, unless one command alone has more: what bulks that gather may take of memory, and how
+/// Payments of bulk requests in one transaction, unless one alone has more: what they may take of memory together, and how
 /// long others wait behind them.
-const BATCH_PAYMENTS_MAX: usize = 2_000;
+const BATCH_BULK_PAYMENTS_MAX: usize = 5_000;
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(20);
 const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
 
@@ -67,10 +67,11 @@ impl<C: Connect> Writer<C> {
     pub async fn run(mut self, mut inbox: mpsc::Receiver<Job>) {
         let mut jobs = Vec::with_capacity(self.rules.batch_commands_max);
         while inbox.recv_many(&mut jobs, self.rules.batch_commands_max).await > 0 {
+            let mut retry = Retry::new();
             while !jobs.is_empty() {
                 let batch = jobs.drain(..fitting(&jobs));
                 let (requests, callers): (Vec<_>, Vec<_>) = batch.map(|job| (job.request, job.reply)).unzip();
-                let replies = self.settle(&requests).await;
+                let replies = self.settle(&requests, &mut retry).await;
                 for (caller, reply) in callers.into_iter().zip(replies) {
                     // A caller that went away changes nothing: its effect is durable or refused already.
                     let _ = caller.send(reply);
@@ -81,13 +82,13 @@ impl<C: Connect> Writer<C> {
 
     /// Gives every request its reply. A batch that meets a broken invariant is decided again one command
     /// at a time, so that one command does not harm its neighbours.
-    async fn settle(&mut self, requests: &[Request]) -> Replies {
-        match self.commit_with_retries(requests).await {
+    async fn settle(&mut self, requests: &[Request], retry: &mut Retry) -> Replies {
+        match self.commit_with_retries(requests, retry).await {
             Ok(replies) => replies,
             Err(SubmitError::Broken) if requests.len() > 1 => {
                 let mut replies = Vec::with_capacity(requests.len());
                 for request in requests {
-                    match self.commit_with_retries(std::slice::from_ref(request)).await {
+                    match self.commit_with_retries(std::slice::from_ref(request), retry).await {
                         Ok(reply) => replies.extend(reply),
                         Err(error) => replies.push(Err(error)),
                     }
@@ -98,17 +99,21 @@ impl<C: Connect> Writer<C> {
         }
     }
 
-    async fn commit_with_retries(&mut self, requests: &[Request]) -> Result<Replies, SubmitError> {
-        let mut retry = Retry::new();
+    async fn commit_with_retries(
+        &mut self,
+        requests: &[Request],
+        retry: &mut Retry,
+    ) -> Result<Replies, SubmitError> {
         loop {
             let error = match self.attempt(requests).await {
-                Ok(replies) => return Ok(replies),
+                Ok(replies) => {
+                    *retry = Retry::new();
+                    return Ok(replies);
+                }
                 Err(Attempt::Failed(error)) => error,
                 Err(Attempt::Unknown { starts, replies, reason }) => {
                     tracing::warn!(%reason, "the connection broke at COMMIT; looking for the outcome in the log");
-                    if !fault::is_on(Fault::SkipLookUp)
-                        && self.find_out(requests, &starts, &mut retry).await?
-                    {
+                    if !fault::is_on(Fault::SkipLookUp) && self.find_out(requests, &starts, retry).await? {
                         return Ok(replies);
                     }
                     if !retry.pause().await {
@@ -227,10 +232,10 @@ fn fitting(jobs: &[Job]) -> usize {
     let mut payments = 0;
     let over = jobs.iter().position(|job| {
         payments += match &job.request.command.action {
-            Action::CreatePayments(new) => new.len(),
-            _ => 1,
+            Action::CreatePayments(new) if new.len() > 1 => new.len(),
+            _ => 0,
         };
-        payments > BATCH_PAYMENTS_MAX
+        payments > BATCH_BULK_PAYMENTS_MAX
     });
     over.unwrap_or(jobs.len()).max(1)
 }
@@ -260,7 +265,8 @@ impl From<BatchError> for Attempt {
     }
 }
 
-/// Pauses that double, within [`RETRY_MAX`] in all.
+/// Pauses that double, within [`RETRY_MAX`] in all; for all that was taken from the queue at once, so that nobody waits longer
+/// because of those before.
 struct Retry {
     until: Instant,
     pause: Duration,
@@ -279,5 +285,48 @@ impl Retry {
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).min(RETRY_PAUSE_MAX);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{
+        command::{Command, NewPayment},
+        currency::Currency,
+        id::{CommandId, MerchantId, PaymentId},
+        money::AmountMinor,
+    };
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn job(action: Action) -> Job {
+        let command = Command { id: CommandId(Uuid::nil()), merchant_id: MerchantId(Uuid::nil()), action };
+        Job { request: Request { command, claim: None }, reply: oneshot::channel().0 }
+    }
+
+    fn payments(count: usize) -> Job {
+        let payment = NewPayment {
+            amount: AmountMinor::new(1).unwrap(),
+            currency: Currency::parse("EUR").unwrap(),
+            external_reference: None,
+            description: None,
+        };
+        job(Action::CreatePayments(vec![payment; count]))
+    }
+
+    /// Single commands are limited by their number alone, and the first job goes in whatever its size.
+    #[test]
+    fn bulk_requests_end_a_batch_and_single_commands_do_not() {
+        let single = || job(Action::CancelPayment { payment_id: PaymentId(Uuid::nil()) });
+        let half = BATCH_BULK_PAYMENTS_MAX / 2;
+        assert_eq!(fitting(&[single()]), 1);
+        assert_eq!(
+            fitting(&(0..2 * BATCH_BULK_PAYMENTS_MAX).map(|_| payments(1)).collect::<Vec<_>>()),
+            10_000
+        );
+        assert_eq!(fitting(&[payments(half), single(), payments(half), single(), payments(2)]), 4);
+        assert_eq!(fitting(&[payments(BATCH_BULK_PAYMENTS_MAX + 1), single()]), 1);
+        assert_eq!(fitting(&[single(), payments(BATCH_BULK_PAYMENTS_MAX + 1)]), 1);
     }
 }

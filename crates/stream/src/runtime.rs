@@ -58,7 +58,11 @@ pub async fn run(
                 tracing::error!(consumer, error = %stopped, "the consumer has stopped");
                 return Err(stopped);
             }
-            Err(Trouble::Transient(reason)) => runtime.engine.back_off(&reason),
+            Err(Trouble::Transient(reason)) => {
+                // Not more often than under load, however many commits there are.
+                events = u64::MAX;
+                runtime.engine.back_off(&reason)
+            }
         };
         let caught_up_at = Instant::now();
         if positions_read_at.elapsed() > POSITIONS_AGE_MAX {
@@ -71,10 +75,10 @@ pub async fn run(
             changed = commits.changed() => if changed.is_err() { break },
             _ = stopping.changed() => {}
         }
-        let rest = rest(events);
         // A timer of the runtime lasts a millisecond or two, also for a moment that is over.
-        if rest > Duration::ZERO {
-            tokio::time::sleep_until(caught_up_at + rest).await;
+        let rested_at = caught_up_at + rest(events);
+        if rested_at > Instant::now() {
+            tokio::time::sleep_until(rested_at).await;
         }
     }
     Ok(())
@@ -215,4 +219,18 @@ pub(crate) fn check_dense(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_events_are_followed_and_many_gathered() {
+        assert_eq!(rest(0), Duration::ZERO);
+        assert_eq!(rest(4), Duration::ZERO);
+        assert_eq!(rest(5), REST_MIN);
+        assert_eq!(rest(50), Duration::from_millis(10));
+        assert_eq!(rest(u64::MAX), REST_MAX);
+    }
 }

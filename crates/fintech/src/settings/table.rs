@@ -80,7 +80,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("Store:QueueCommandsMax", integer(1, 1_000_000), Some("10000"),
         "Commands that wait for a writer; one more is answered with 503 at once."),
     setting("Store:BatchCommandsMax", integer(1, 10_000), Some("512"),
-        "Commands in one commit."),
+        "Commands in one commit; bulk requests end it earlier, at 5,000 payments."),
     setting("Idempotency:RetentionHours", integer(1, HOURS_A_YEAR), Some("24"),
         "How long a repeated request with the same Idempotency-Key gets the first answer."),
     setting("Consumers:BatchEventsMax", integer(1, 100_000), Some("500"),

@@ -20,6 +20,8 @@ use crate::{
 pub(super) const POLL_MAX: Duration = Duration::from_millis(100);
 /// How long the others of the group wait for one that reads from the log; it goes on when it stands still again.
 const FROM_THE_LOG_MAX: Duration = Duration::from_secs(30);
+/// Before it is asked again where a partition begins.
+const FIRST_OFFSET_PAUSE: Duration = Duration::from_secs(1);
 /// Messages of one partition that wait for a consumer before the reading of it pauses.
 const PENDING_A_PLACE_MAX: usize = 5000;
 /// Messages that are taken in between two batches, in batches.
@@ -222,7 +224,12 @@ impl Desk {
             match slot.has_expired(client).await {
                 Ok(true) => handled = Ok(()),
                 Ok(false) => {}
-                Err(trouble) => handled = Err(trouble),
+                // It is asked again, with the same records.
+                Err(reason) => {
+                    tracing::warn!(reason, "where a partition begins could not be found out yet");
+                    slot.paused_until = Some(Instant::now() + FIRST_OFFSET_PAUSE);
+                    return;
+                }
             }
         }
         slot.conclude(handled);

@@ -42,11 +42,11 @@ pub(super) struct Pending {
     pub(super) items: VecDeque<Item>,
     /// Position and hash of the event that was handled last, when known.
     pub(super) last: Option<(i64, Hash)>,
-    /// Whether a record in its order was seen since the place was taken over.
-    pub(super) in_order: bool,
+    /// The offset behind the last event in its order since the place was taken over, if there was one.
+    pub(super) in_order: Option<i64>,
     /// The first offset that the partition still has, as far as that was asked.
     pub(super) first_offset: i64,
-    /// The offset behind the last record in order, where the next one is missing.
+    /// The offset behind the last event in its order, where the next event is missing.
     pub(super) gap_at: Option<i64>,
 }
 
@@ -165,11 +165,11 @@ impl Slot {
 
     /// Whether records expired, or were deleted, while they were being read. What is missing is read from the log then;
     /// otherwise it was never published.
-    pub(super) async fn has_expired(&mut self, client: &mut impl Client) -> Result<bool, Trouble> {
+    pub(super) async fn has_expired(&mut self, client: &mut impl Client) -> Result<bool, String> {
         let mut has_expired = false;
         for (place, pending) in &mut self.places {
             let Some(gap_at) = pending.gap_at.take() else { continue };
-            pending.first_offset = client.first_offset(*place).await.map_err(Trouble::Transient)?;
+            pending.first_offset = client.first_offset(*place).await?;
             has_expired |= pending.first_offset > gap_at;
         }
         Ok(has_expired)
@@ -221,7 +221,7 @@ impl Slot {
         for place in places {
             if let Some(pending) = self.places.get_mut(place) {
                 pending.last = None;
-                pending.in_order = false;
+                pending.in_order = None;
             }
         }
     }

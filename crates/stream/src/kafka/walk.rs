@@ -52,8 +52,7 @@ impl Walk<'_> {
                 last = None;
             }
             if event.position > self.to.position + 1 {
-                let gap_at = self.to.kafka_offset.unwrap_or(0);
-                if pending.in_order && gap_at >= pending.first_offset {
+                if let Some(gap_at) = pending.in_order.filter(|gap_at| *gap_at >= pending.first_offset) {
                     pending.gap_at = Some(gap_at);
                     return Err(self.missing(event.position));
                 }
@@ -78,7 +77,7 @@ impl Walk<'_> {
                 self.set_aside(forged(item, &event), batch);
                 continue;
             }
-            pending.in_order = true;
+            pending.in_order = Some(item.offset + 1);
             last = Some((next, event.hash));
             self.to = Mark { position: next, kafka_offset: Some(behind(item.offset)) };
             batch.events.push(event);
