@@ -13,10 +13,6 @@ use crate::{
     session::{BatchError, Connect, Session},
 };
 
-/// Pages that the writer keeps in memory. Idempotency keys are random, so their index is written to all over: what of it is
-/// not here is read again for each key.
-const CACHE_KIB: i64 = 16 * 1024;
-
 /// Whoever writes to the file holds it: turns are taken in order, without polling for the file's lock.
 pub type Gate = Arc<Mutex<()>>;
 
@@ -30,7 +26,6 @@ impl Connect for SqliteConnect {
 
     async fn connect(&self) -> Result<SqliteSession, BatchError> {
         let connection = open(&self.path, Durability::Full).map_err(batch_error)?;
-        connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(batch_error)?;
         Ok(SqliteSession { connection, gate: self.gate.clone(), turn: None })
     }
 }

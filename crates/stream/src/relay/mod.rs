@@ -6,8 +6,8 @@
 //! relay and ends its open transaction; then it reads from the topics what was really published. So a crash at
 //! any point leaves no loss and no duplicate. After any error it does the same again.
 //!
-//! It holds no database transaction while it waits for Kafka. In memory it holds three batches at most, one that is
-//! read, one that waits, one that is handed over, and what the producer's own queue may take.
+//! It holds no database transaction while it waits for Kafka. In memory it holds four batches at most, one that is
+//! read, one that is encoded, one that waits, one that is handed over, and what the producer's own queue may take.
 
 pub mod broker;
 pub mod cursor;
@@ -67,6 +67,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const PAUSE_BEHIND_COMMIT: Duration = Duration::from_millis(1);
 /// A backlog is published in transactions of so many batches.
 const BATCHES_A_TRANSACTION_MAX: usize = 8;
+/// Between two of them the next batch gets on.
+const EVENTS_ENCODED_AT_ONCE_MAX: usize = 100;
 const ATTEMPTS_TO_CATCH_UP_MAX: u32 = 20;
 /// How long a rebuild waits for the lease of a relay that may have died, in lengths of it.
 const LEASES_WAITED_FOR: u32 = 4;
@@ -366,19 +368,21 @@ impl<B: Broker> Relay<B> {
         loop {
             let Batch { events, more_waits } = batch;
             sent.events += events.len() as u64;
-            let records = events.iter().map(|event| encode(event, bytes_max)).collect();
             log_published(&events);
             sent.to.extend(events.iter().map(|event| ((event.stream, event.lane), event.position)));
-            drop(events);
-            publisher.send(records).await?;
             // What is read must be sent: the positions have moved.
-            if !more_waits || batches == BATCHES_A_TRANSACTION_MAX {
-                break;
+            let reads_on = more_waits && batches < BATCHES_A_TRANSACTION_MAX;
+            let next =
+                async { if reads_on { self.read(&mut progress.read).await.map(Some) } else { Ok(None) } };
+            let hand_over = async { publisher.send(encode_all(events, bytes_max).await).await };
+            let (next, handed_over) = tokio::join!(next, hand_over);
+            handed_over?;
+            match next? {
+                Some(next) => batch = next,
+                None => return Ok(sent),
             }
-            batch = self.read(&mut progress.read).await?;
             batches += 1;
         }
-        Ok(sent)
     }
 
     /// Takes in where a transaction's records lie.
@@ -423,6 +427,18 @@ impl<B: Broker> Relay<B> {
         crate::fail::at("relay.noted");
         Ok(())
     }
+}
+
+/// Gives way now and then, so that what is read meanwhile gets on.
+async fn encode_all(events: Vec<LogEvent>, bytes_max: usize) -> Vec<Outgoing> {
+    let mut records = Vec::with_capacity(events.len());
+    for (number, event) in events.iter().enumerate() {
+        if number % EVENTS_ENCODED_AT_ONCE_MAX == EVENTS_ENCODED_AT_ONCE_MAX - 1 {
+            tokio::task::yield_now().await;
+        }
+        records.push(encode(event, bytes_max));
+    }
+    records
 }
 
 fn encode(event: &LogEvent, bytes_max: usize) -> Outgoing {
