@@ -62,12 +62,9 @@ fn verify_appended(
     let mut is_any = false;
     for row in page.iter() {
         let (Ok(lane), Ok(sequence)) = (row.lane(), row.sequence()) else { continue };
-        // They lie in the order of their lanes, without gaps unless somebody deleted a head.
-        let is_of = |verifier: &Verifier| verifier.reached().lane == lane;
-        let at = usize::from(lane.0);
-        let at = if lanes.get(at).is_some_and(is_of) { Some(at) } else { lanes.iter().position(is_of) };
-        // A lane that no head speaks of.
-        let Some(verifier) = at.and_then(|at| lanes.get_mut(at)) else { continue };
+        // There is a verifier a head; none where no head speaks of the lane.
+        let index = run.watermark.index_of(lane);
+        let Some(verifier) = index.and_then(|index| lanes.get_mut(index)) else { continue };
         if run.watermark.is_behind(lane, sequence) {
             continue;
         }

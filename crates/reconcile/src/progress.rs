@@ -1,8 +1,8 @@
 //! How far a run has come, so that another process can go on from there.
 //!
 //! A run goes on at a lane or a page of the log, at a row of the tables, or at a partition of the topics; only the
-//! idempotency keys, and the second look where sums differ, begin anew. That is sound because the log before the watermark does not
-//! change, and what is written behind it is left to the next run anyway.
+//! idempotency keys, and the second look where sums differ, begin anew. That is sound because the log before the
+//! watermark does not change, and what is written behind it is left to the next run anyway.
 
 use std::collections::BTreeSet;
 

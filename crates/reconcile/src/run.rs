@@ -195,9 +195,14 @@ impl Watermark {
     }
 
     /// Heads lie in the order of their lanes, without gaps unless somebody deleted one.
+    pub(crate) fn index_of(&self, lane: Lane) -> Option<usize> {
+        let is_of = |head: &LaneHead| head.lane == lane;
+        let at = usize::from(lane.0);
+        if self.heads.get(at).is_some_and(is_of) { Some(at) } else { self.heads.iter().position(is_of) }
+    }
+
     fn head(&self, lane: Lane) -> Option<&LaneHead> {
-        let at = self.heads.get(usize::from(lane.0)).filter(|head| head.lane == lane);
-        at.or_else(|| self.heads.iter().find(|head| head.lane == lane))
+        self.index_of(lane).map(|index| &self.heads[index])
     }
 }
 

@@ -179,7 +179,8 @@ pub async fn balances_as_of(
 pub(crate) type MerchantBalances = (Merchant, Vec<Balance>);
 
 /// A row an account, and one for a merchant without any.
-pub(crate) const MERCHANT_BALANCES: &str = "select m.id, m.name, m.email, m.is_active, m.created_at, a.kind, a.currency, a.balance, a.updated_at \
+pub(crate) const MERCHANT_BALANCES: &str = "select m.id, m.name, m.email, m.is_active, m.created_at, \
+     a.kind, a.currency, a.balance, a.updated_at \
      from merchants m left join accounts a on a.owner = m.id";
 
 pub(crate) fn merchant_balances_from(
