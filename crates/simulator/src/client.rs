@@ -14,7 +14,7 @@ use store::{
 };
 use stream::{
     kafka::{
-        ends::{self, End, EndsError, Letters, Noted, Partitions, Record, Start},
+        ends::{self, Content, End, EndsError, Letters, Noted, Partitions, Record, Start},
         publisher::{Extent, Extents, LastOffsets, Offsets, PublishError, last_offsets, made_anew},
         record::{Outgoing, Topic},
         session::{Change, Client, Polled},
@@ -379,10 +379,18 @@ impl Client for Member {
 
     fn end_reached(&mut self, _: i32) {}
 
-    async fn first_offset(&mut self, place: Place) -> Result<i64, String> {
+    async fn position_at(&mut self, place: Place, offset: i64) -> Result<Option<i64>, String> {
         self.connection.reach().await?;
-        let (stream, lane) = place;
-        Ok(self.connection.kafka.bounds(Topic::Stream(stream), i32::from(lane.0)).0)
+        let (topic, partition) = (Topic::Stream(place.0), i32::from(place.1.0));
+        let found = self.connection.kafka.read(topic, partition, offset, 1).into_iter().next();
+        Ok(found.filter(|(at, _)| *at == offset).and_then(|(at, stored)| {
+            let value = stored.value.as_deref();
+            let record = Record::new(topic, (partition, at), Some(&stored.key), value, Some(&stored.headers));
+            match record.content {
+                Content::Event(published) => Some(published.position),
+                Content::DeadLetter(_) | Content::Foreign => None,
+            }
+        }))
     }
 
     fn handled(&mut self, place: Place, offset: Option<i64>, _: bool) {

@@ -23,7 +23,7 @@ use store::Store;
 use tokio::runtime::Handle;
 
 use super::{
-    Context, REQUEST_TIMEOUT, Settings,
+    Context, REQUEST_TIMEOUT, Settings, reader,
     session::{Change, Client, Polled},
     slot::Item,
 };
@@ -41,6 +41,7 @@ const END_SETTLED: Duration = Duration::from_millis(250);
 
 pub struct Member {
     client: BaseConsumer<Rebalances>,
+    settings: Settings,
     shared: Arc<Mutex<Shared>>,
     topics: Vec<(String, Stream)>,
     paused: BTreeSet<Place>,
@@ -99,7 +100,14 @@ impl Member {
         let client: BaseConsumer<Rebalances> = settings.member(group).create_with_context(context)?;
         let names: Vec<&str> = topics.iter().map(|(name, _)| name.as_str()).collect();
         client.subscribe(&names)?;
-        Ok(Self { client, shared, topics, paused: BTreeSet::new(), committed_at: Instant::now() })
+        Ok(Self {
+            client,
+            settings: settings.clone(),
+            shared,
+            topics,
+            paused: BTreeSet::new(),
+            committed_at: Instant::now(),
+        })
     }
 
     /// Commits everything and leaves the group at once, so that others take over without waiting for a time-out.
@@ -158,12 +166,8 @@ impl Client for Member {
     }
 
     /// Blocks, as [`Self::poll`] does.
-    async fn first_offset(&mut self, place: Place) -> Result<i64, String> {
-        let (stream, lane) = place;
-        let name = self.topics.iter().find(|(_, of)| *of == stream).map(|(name, _)| name.as_str());
-        let name = name.ok_or_else(|| format!("{} is not read", stream.name()))?;
-        let bounds = self.client.fetch_watermarks(name, i32::from(lane.0), REQUEST_TIMEOUT);
-        bounds.map(|(first, _)| first).map_err(|error| error.to_string())
+    async fn position_at(&mut self, place: Place, offset: i64) -> Result<Option<i64>, String> {
+        reader::position_at(&self.settings, place, offset).map_err(|error| error.to_string())
     }
 
     fn handled(&mut self, place: Place, offset: Option<i64>, is_busy: bool) {

@@ -14,9 +14,11 @@ use rdkafka::{
 
 use super::{
     Context, REQUEST_TIMEOUT, Settings,
-    ends::{EndsError, Partitions, Record, Start},
+    ends::{Content, EndsError, Partitions, Record, Start},
     record::Topic,
+    topics::drop_in_background,
 };
+use crate::position::Place;
 
 const POLL_STEP: Duration = Duration::from_millis(100);
 /// Without a record and without an end for this long, reading is given up and begun anew.
@@ -38,6 +40,43 @@ impl<'a> Reader<'a> {
         let uncommitted = config.set("isolation.level", "read_uncommitted").create_with_context(Context)?;
         Ok(Self { settings, committed, uncommitted })
     }
+}
+
+/// The position of the event whose record lies at an offset, if one does.
+pub(super) fn position_at(
+    settings: &Settings,
+    (stream, lane): Place,
+    offset: i64,
+) -> Result<Option<i64>, EndsError> {
+    let reader: BaseConsumer<Context> = settings.reader().create_with_context(Context)?;
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&settings.topic(stream), i32::from(lane.0), Offset::Offset(offset))?;
+    reader.assign(&list)?;
+    let begun_at = Instant::now();
+    let found = loop {
+        match reader.poll(POLL_STEP) {
+            // Another offset than was asked for: there is nothing at that one.
+            Some(Ok(message)) if message.offset() != offset => break Ok(None),
+            Some(Ok(message)) => {
+                let at = (message.partition(), offset);
+                let topic = Topic::Stream(stream);
+                let record = Record::new(topic, at, message.key(), message.payload(), message.headers());
+                break Ok(match record.content {
+                    Content::Event(published) => Some(published.position),
+                    Content::DeadLetter(_) | Content::Foreign => None,
+                });
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => break Ok(None),
+            Some(Err(error)) if begun_at.elapsed() > REQUEST_TIMEOUT => break Err(error.into()),
+            None if begun_at.elapsed() > REQUEST_TIMEOUT => {
+                break Err(EndsError::Unavailable("the broker is silent".to_owned()));
+            }
+            Some(Err(_)) | None => {}
+        }
+    };
+    // It may wait for a broker that is away.
+    drop_in_background(reader);
+    found
 }
 
 impl Partitions for Reader<'_> {

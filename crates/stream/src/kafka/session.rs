@@ -20,8 +20,8 @@ use crate::{
 pub(super) const POLL_MAX: Duration = Duration::from_millis(100);
 /// How long the others of the group wait for one that reads from the log; it goes on when it stands still again.
 const FROM_THE_LOG_MAX: Duration = Duration::from_secs(30);
-/// Before it is asked again where a partition begins.
-const FIRST_OFFSET_PAUSE: Duration = Duration::from_secs(1);
+/// Before it is asked again what a partition holds.
+const LOOK_AGAIN_PAUSE: Duration = Duration::from_secs(1);
 /// Messages of one partition that wait for a consumer before the reading of it pauses.
 const PENDING_A_PLACE_MAX: usize = 5000;
 /// Messages that are taken in between two batches, in batches.
@@ -40,8 +40,9 @@ pub trait Client {
 
     fn end_reached(&mut self, partition: i32);
 
-    /// The first offset that a partition still has.
-    fn first_offset(&mut self, place: Place) -> impl Future<Output = Result<i64, String>>;
+    /// The position of the event whose record lies at an offset, if one does.
+    fn position_at(&mut self, place: Place, offset: i64)
+    -> impl Future<Output = Result<Option<i64>, String>>;
 
     /// All consumers of a place have come so far, the next offset to read; and whether something of it waits.
     fn handled(&mut self, place: Place, offset: Option<i64>, is_busy: bool);
@@ -221,13 +222,13 @@ impl Desk {
         slot.paused_until = None;
         let mut handled = slot.handle().await;
         if matches!(handled, Err(Trouble::Stopped(_))) {
-            match slot.has_expired(client).await {
+            match slot.are_gone(client).await {
                 Ok(true) => handled = Ok(()),
                 Ok(false) => {}
                 // It is asked again, with the same records.
                 Err(reason) => {
-                    tracing::warn!(reason, "where a partition begins could not be found out yet");
-                    slot.paused_until = Some(Instant::now() + FIRST_OFFSET_PAUSE);
+                    tracing::warn!(reason, "what a partition holds could not be found out yet");
+                    slot.paused_until = Some(Instant::now() + LOOK_AGAIN_PAUSE);
                     return;
                 }
             }

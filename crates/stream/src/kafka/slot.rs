@@ -42,12 +42,20 @@ pub(super) struct Pending {
     pub(super) items: VecDeque<Item>,
     /// Position and hash of the event that was handled last, when known.
     pub(super) last: Option<(i64, Hash)>,
-    /// The offset behind the last event in its order since the place was taken over, if there was one.
-    pub(super) in_order: Option<i64>,
-    /// The first offset that the partition still has, as far as that was asked.
-    pub(super) first_offset: i64,
-    /// The offset behind the last event in its order, where the next event is missing.
-    pub(super) gap_at: Option<i64>,
+    /// The last event in its order since the place was taken over, if there was one.
+    pub(super) in_order: Option<Lying>,
+    /// The last event in its order, behind which the next one is missing.
+    pub(super) before_gap: Option<Lying>,
+    /// Events in hand that do not lie in the partition any more: what is missing behind them was not left out by whoever
+    /// published it.
+    pub(super) gone: Vec<Lying>,
+}
+
+/// Where an event was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lying {
+    pub(super) position: i64,
+    pub(super) offset: i64,
 }
 
 /// A record of a place, as its consumers see it.
@@ -163,16 +171,20 @@ impl Slot {
         self.retry_due().await
     }
 
-    /// Whether records expired, or were deleted, while they were being read. What is missing is read from the log then;
-    /// otherwise it was never published.
-    pub(super) async fn has_expired(&mut self, client: &mut impl Client) -> Result<bool, String> {
-        let mut has_expired = false;
+    /// Whether records expired, or their topic was made anew, while they were being read: what was read before the gap does
+    /// not lie there any more. What is missing is read from the log then; otherwise it was never published.
+    pub(super) async fn are_gone(&mut self, client: &mut impl Client) -> Result<bool, String> {
+        let mut are_gone = false;
         for (place, pending) in &mut self.places {
-            let Some(gap_at) = pending.gap_at.take() else { continue };
-            pending.first_offset = client.first_offset(*place).await?;
-            has_expired |= pending.first_offset > gap_at;
+            let Some(before) = pending.before_gap else { continue };
+            let is_there = client.position_at(*place, before.offset).await? == Some(before.position);
+            pending.before_gap = None;
+            if !is_there {
+                pending.gone.push(before);
+                are_gone = true;
+            }
         }
-        Ok(has_expired)
+        Ok(are_gone)
     }
 
     /// Takes in how the handling of what waits has ended.
@@ -259,6 +271,7 @@ impl Slot {
         }
         for (place, to) in &batch.to {
             let Some(pending) = self.places.get_mut(place) else { continue };
+            pending.gone.clear();
             let next = to.kafka_offset.unwrap_or(0);
             while pending.items.front().is_some_and(|item| item.offset < next) {
                 pending.items.pop_front();

@@ -8,7 +8,7 @@ use store::{
     log::{self, Span},
 };
 
-use super::slot::{Content, Item, Pending};
+use super::slot::{Content, Item, Lying, Pending};
 use crate::{
     dead_letter::Foreign,
     engine::{Batch, Stopped, Trouble},
@@ -52,8 +52,8 @@ impl Walk<'_> {
                 last = None;
             }
             if event.position > self.to.position + 1 {
-                if let Some(gap_at) = pending.in_order.filter(|gap_at| *gap_at >= pending.first_offset) {
-                    pending.gap_at = Some(gap_at);
+                if let Some(before) = pending.in_order.filter(|before| !pending.gone.contains(before)) {
+                    pending.before_gap = Some(before);
                     return Err(self.missing(event.position));
                 }
                 let filled = self.fill_up(event.position - 1, batch, room).await?;
@@ -77,7 +77,7 @@ impl Walk<'_> {
                 self.set_aside(forged(item, &event), batch);
                 continue;
             }
-            pending.in_order = Some(item.offset + 1);
+            pending.in_order = Some(Lying { position: next, offset: item.offset });
             last = Some((next, event.hash));
             self.to = Mark { position: next, kafka_offset: Some(behind(item.offset)) };
             batch.events.push(event);
