@@ -13,6 +13,7 @@ mod dead_letters;
 mod documents;
 mod e2e_seed_session;
 mod event_log;
+mod event_versions;
 mod faults;
 mod guide;
 mod idempotency;

@@ -90,6 +90,7 @@ impl Context<'_> {
         let merchant_id = self.active_merchant()?;
         let mut events = Vec::with_capacity(payments.len());
         let mut created = Vec::with_capacity(payments.len());
+        let bulk_id = (payments.len() > 1).then_some(self.command.id);
         for payment in payments {
             let payment_id = PaymentId(self.ids.next_id());
             created.push(payment_id);
@@ -100,6 +101,7 @@ impl Context<'_> {
                 currency: payment.currency,
                 external_reference: payment.external_reference.clone(),
                 description: payment.description.clone(),
+                bulk_id,
             };
             events.push(self.event(EventBody::PaymentCreated(body)));
         }

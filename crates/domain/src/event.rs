@@ -1,7 +1,13 @@
 //! What has happened: immutable, versioned, written once as JSON.
 //!
-//! The payload in the log is byte for byte what Kafka carries: camelCase JSON with `eventId`,
-//! `occurredAt` and `eventType` before the fields of the event.
+//! The payload in the log is byte for byte what Kafka carries as JSON: camelCase, with `eventId`, `occurredAt` and
+//! `eventType` before the fields of the event; what is absent is left out. `schemas/` says the same in Avro, every version
+//! of every event, and tests hold the two together.
+//!
+//! A version differs from the one before it by further fields that may be absent, and by nothing else
+//! (`fintech schemas check`). So an event of an earlier version is read as one of the newest in which they are absent: that
+//! is the upcast, and nothing in the log is rewritten. One of a later version, which a newer program has written beside
+//! this one, is read without what this one does not know. A change of another kind is another event type.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -67,8 +73,6 @@ pub struct Event {
 pub enum EventError {
     #[error("event type {0} is not known")]
     UnknownType(String),
-    #[error("version {version} of {event_type} is newer than the {known} that is known")]
-    UnknownVersion { event_type: String, version: u16, known: u16 },
     #[error("the payload is not a {event_type}: {source}")]
     Payload { event_type: String, source: serde_json::Error },
 }
@@ -78,8 +82,8 @@ macro_rules! events {
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum EventBody { $($name($name)),+ }
 
-        /// The names of all events, in the order of their declaration.
-        pub const EVENT_TYPES: &[&str] = &[$(stringify!($name)),+];
+        /// All events in the order of their declaration: the stream, the name, the version that is written.
+        pub const EVENT_TYPES: &[(Stream, &str, u16)] = &[$((Stream::$stream, stringify!($name), $version)),+];
 
         impl EventBody {
             pub const fn event_type(&self) -> &'static str {
@@ -98,14 +102,9 @@ macro_rules! events {
                 match self { $(Self::$name(e) => e.merchant_id),+ }
             }
 
-            fn parse(event_type: &str, version: u16, payload: &str) -> Result<Self, EventError> {
+            fn parse(event_type: &str, payload: &str) -> Result<Self, EventError> {
                 match event_type {
                     $(stringify!($name) => {
-                        if version > $version {
-                            return Err(EventError::UnknownVersion {
-                                event_type: event_type.to_owned(), version, known: $version,
-                            });
-                        }
                         serde_json::from_str(payload).map(Self::$name).map_err(|source| {
                             EventError::Payload { event_type: event_type.to_owned(), source }
                         })
@@ -133,7 +132,7 @@ macro_rules! events {
 events! {
     MerchantCreated: Merchants, version 1;
     MerchantUpdated: Merchants, version 1;
-    PaymentCreated: Payments, version 1;
+    PaymentCreated: Payments, version 2;
     PaymentCompleted: Payments, version 1;
     PaymentCancelled: Payments, version 1;
     PaymentRefunded: Payments, version 1;
@@ -162,10 +161,9 @@ impl Event {
         command_id: CommandId,
         occurred_at: Timestamp,
         event_type: &str,
-        version: u16,
         payload: &str,
     ) -> Result<Self, EventError> {
-        let body = EventBody::parse(event_type, version, payload)?;
+        let body = EventBody::parse(event_type, payload)?;
         Ok(Self { id, command_id, occurred_at, body })
     }
 
@@ -250,6 +248,9 @@ pub struct PaymentCreated {
     pub external_reference: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// The bulk request that it came with, by its command. Since version 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bulk_id: Option<CommandId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

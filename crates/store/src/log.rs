@@ -32,8 +32,8 @@ const IDS_OF_A_QUERY: usize = 200;
 impl LogEvent {
     /// The event as the domain knows it.
     pub fn parse(&self) -> Result<Event, EventError> {
-        let Self { event_id, command_id, occurred_at, event_type, version, payload, .. } = self;
-        Event::parse(*event_id, *command_id, *occurred_at, event_type, *version, payload)
+        let Self { event_id, command_id, occurred_at, event_type, payload, .. } = self;
+        Event::parse(*event_id, *command_id, *occurred_at, event_type, payload)
     }
 }
 
@@ -200,7 +200,6 @@ pub struct Step<'a> {
     pub lane: Lane,
     pub event_id: EventId,
     pub event_type: &'a str,
-    pub version: u16,
     pub occurred_at: Timestamp,
     pub merchant_id: MerchantId,
     pub payload: &'a str,
@@ -209,8 +208,8 @@ pub struct Step<'a> {
 impl Step<'_> {
     /// The event as the domain knows it, but for the command.
     pub fn parse(&self) -> Result<Event, EventError> {
-        let Self { event_id, occurred_at, event_type, version, payload, .. } = self;
-        Event::parse(*event_id, CommandId(Uuid::nil()), *occurred_at, event_type, *version, payload)
+        let Self { event_id, occurred_at, event_type, payload, .. } = self;
+        Event::parse(*event_id, CommandId(Uuid::nil()), *occurred_at, event_type, payload)
     }
 }
 
@@ -248,7 +247,7 @@ pub async fn behind_subject(
     limit: usize,
 ) -> Result<Steps, ReadError> {
     let sql = format!(
-        "select subject_id, sequence, lane, event_id, event_type, version, occurred_at, merchant_id, payload from events \
+        "select subject_id, sequence, lane, event_id, event_type, occurred_at, merchant_id, payload from events \
          where (subject_id, sequence) > ($1, $2) order by subject_id, sequence limit {limit}"
     );
     let rows = db.query(&sql, vec![subject.into(), sequence.into()]).await?;
@@ -261,10 +260,9 @@ fn step_from(row: Row<'_>) -> Result<Step<'_>, ReadError> {
         lane: lane(row.int(2)?)?,
         event_id: EventId(row.uuid(3)?),
         event_type: row.text(4)?,
-        version: version(row.int(5)?)?,
-        occurred_at: moment(row.int(6)?),
-        merchant_id: MerchantId(row.uuid(7)?),
-        payload: row.text(8)?,
+        occurred_at: moment(row.int(5)?),
+        merchant_id: MerchantId(row.uuid(6)?),
+        payload: row.text(7)?,
     })
 }
 

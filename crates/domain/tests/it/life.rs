@@ -71,7 +71,7 @@ proptest! {
         for event in &world.events {
             let json = event.to_json();
             let read = Event::parse(
-                event.id, event.command_id, event.occurred_at, event.body.event_type(), event.body.version(), &json,
+                event.id, event.command_id, event.occurred_at, event.body.event_type(), &json,
             ).unwrap();
             prop_assert_eq!(&read, event);
             folded.apply(LANE, &read).unwrap();
