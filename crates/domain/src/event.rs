@@ -4,8 +4,8 @@
 //! `eventType` before the fields of the event; what is absent is left out. `schemas/` says the same in Avro, every version
 //! of every event, and tests hold the two together.
 //!
-//! A version differs from the one before it by further fields that may be absent, and by nothing else
-//! (`fintech schemas check`). So an event of an earlier version is read as one of the newest in which they are absent: that
+//! A version differs from the one before it by further fields that may be absent, and by nothing else,
+//! which a test compares. So an event of an earlier version is read as one of the newest in which they are absent: that
 //! is the upcast, and nothing in the log is rewritten. One of a later version, which a newer program has written beside
 //! this one, is read without what this one does not know. A change of another kind is another event type.
 

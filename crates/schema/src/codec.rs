@@ -15,7 +15,7 @@ use apache_avro::{
 use domain::time::Timestamp;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 
-/// The deepest record that is of use here: an event is flat.
+/// Of one event; far above what any has.
 const FIELDS_MAX: usize = 200;
 const VARINT_BYTES_MAX: usize = 10;
 /// A uuid as text.

@@ -14,7 +14,7 @@ use store::{
 };
 use stream::{
     kafka::{
-        ends::{self, Content, End, EndsError, Letters, Noted, Partitions, Record, Start},
+        ends::{self, End, EndsError, Letters, Noted, Partitions, Record, Start},
         publisher::{Extent, Extents, LastOffsets, Offsets, PublishError, last_offsets, made_anew},
         record::{Outgoing, Topic},
         session::{Change, Client, Polled},
@@ -386,10 +386,7 @@ impl Client for Member {
         Ok(found.filter(|(at, _)| *at == offset).and_then(|(at, stored)| {
             let value = stored.value.as_deref();
             let record = Record::new(topic, (partition, at), Some(&stored.key), value, Some(&stored.headers));
-            match record.content {
-                Content::Event(published) => Some(published.position),
-                Content::DeadLetter(_) | Content::Foreign => None,
-            }
+            record.published().map(|published| published.position)
         }))
     }
 

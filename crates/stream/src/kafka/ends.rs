@@ -121,7 +121,8 @@ impl Record {
         Self { partition, offset, content }
     }
 
-    const fn published(&self) -> Option<Published> {
+    /// The event that it is, if it is one.
+    pub const fn published(&self) -> Option<Published> {
         match self.content {
             Content::Event(published) => Some(published),
             Content::DeadLetter(_) | Content::Foreign => None,

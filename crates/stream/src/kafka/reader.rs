@@ -14,7 +14,7 @@ use rdkafka::{
 
 use super::{
     Context, REQUEST_TIMEOUT, Settings,
-    ends::{Content, EndsError, Partitions, Record, Start},
+    ends::{EndsError, Partitions, Record, Start},
     record::Topic,
     topics::drop_in_background,
 };
@@ -61,10 +61,7 @@ pub(super) fn position_at(
                 let at = (message.partition(), offset);
                 let topic = Topic::Stream(stream);
                 let record = Record::new(topic, at, message.key(), message.payload(), message.headers());
-                break Ok(match record.content {
-                    Content::Event(published) => Some(published.position),
-                    Content::DeadLetter(_) | Content::Foreign => None,
-                });
+                break Ok(record.published().map(|published| published.position));
             }
             Some(Err(KafkaError::PartitionEOF(_))) => break Ok(None),
             Some(Err(error)) if begun_at.elapsed() > REQUEST_TIMEOUT => break Err(error.into()),
