@@ -33,6 +33,7 @@ mod request_schema;
 mod revenue;
 mod router;
 mod schema;
+pub mod schema_registry;
 mod server;
 mod state;
 mod suggest;

@@ -2,6 +2,9 @@
 
 use domain::event::Stream;
 
+/// Of the records of all events.
+pub const NAMESPACE: &str = "com.fintechplatform";
+
 /// A version of an event.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
@@ -10,6 +13,25 @@ pub struct Entry {
     pub version: u16,
     /// The Avro schema, as it stands in its file.
     pub avro: &'static str,
+    /// A record of it that the program once published, as it stands in its file: key, headers and value.
+    pub example: &'static str,
+}
+
+impl Entry {
+    /// `PaymentCreated.v2`: what its files are named after.
+    pub fn name(&self) -> String {
+        format!("{}.v{}", self.event_type, self.version)
+    }
+
+    /// What its JSON Schema is known by.
+    pub fn urn(&self) -> String {
+        dataschema(self.event_type, self.version)
+    }
+}
+
+/// The name of an event's schema (RFC 8141), the same for JSON and Avro: the attribute `dataschema` of `CloudEvents`.
+pub fn dataschema(event_type: &str, version: u16) -> String {
+    format!("urn:fintechplatform:event:{event_type}:v{version}")
 }
 
 macro_rules! catalogue {
@@ -21,6 +43,9 @@ macro_rules! catalogue {
             version: $version,
             avro: include_str!(concat!(
                 "../../../schemas/", $folder, "/", stringify!($name), ".v", stringify!($version), ".avsc"
+            )),
+            example: include_str!(concat!(
+                "../../../schemas/examples/", stringify!($name), ".v", stringify!($version), ".json"
             )),
         }),+];
     };

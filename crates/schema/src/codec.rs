@@ -26,19 +26,19 @@ const UUID_CHARS: usize = 36;
 pub struct Codec {
     /// The record's name without its namespace: the event's type.
     name: String,
-    fields: Vec<Field>,
+    pub(crate) fields: Vec<Field>,
 }
 
 #[derive(Debug)]
-struct Field {
-    name: String,
-    kind: Kind,
+pub(crate) struct Field {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
     /// The numbers of the branches null and value, where it may be null.
-    branches: Option<(i64, i64)>,
+    pub(crate) branches: Option<(i64, i64)>,
 }
 
 #[derive(Debug)]
-enum Kind {
+pub(crate) enum Kind {
     Text,
     Uuid,
     Integer,

@@ -3,4 +3,7 @@
 
 pub mod catalogue;
 pub mod codec;
+pub mod compatibility;
+pub mod documents;
 pub mod frame;
+pub mod headers;

@@ -9,7 +9,7 @@ use store::{
     error::ReadError,
     memory::{Memory, MemorySession},
     session::{BatchError, Connect, Session},
-    sql::{Dialect, Effects, Reads, Rows, Transaction, Value},
+    sql::{Dialect, Durability, Effects, Reads, Rows, Transaction, Value},
 };
 use uuid::Uuid;
 
@@ -151,10 +151,10 @@ impl Reads for Database {
 }
 
 impl Effects for Database {
-    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, ReadError>> {
+    fn begin(&self, durability: Durability) -> BoxFuture<'_, Result<Box<dyn Transaction>, ReadError>> {
         Box::pin(async move {
             let connection = self.reach().await.map_err(away)?;
-            let transaction = self.memory.begin().await?;
+            let transaction = self.memory.begin(durability).await?;
             let transaction =
                 DatabaseTransaction { transaction: Some(transaction), database: self.clone(), connection };
             Ok(Box::new(transaction) as Box<dyn Transaction>)

@@ -31,6 +31,12 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("migrations/sqlite/0003_reconciliation.sql"),
         postgres: include_str!("migrations/postgres/0003_reconciliation.sql"),
     },
+    Migration {
+        number: 4,
+        name: "schema_registry",
+        sqlite: include_str!("migrations/sqlite/0004_schema_registry.sql"),
+        postgres: include_str!("migrations/postgres/0004_schema_registry.sql"),
+    },
 ];
 
 /// What both databases keep of an applied migration.

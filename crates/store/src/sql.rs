@@ -288,7 +288,17 @@ pub trait Transaction: Send {
     fn commit(self: Box<Self>) -> BoxFuture<'static, Result<(), ReadError>>;
 }
 
-/// Makes transactions for consumers.
+/// How much a commit promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// On the disk when it returns: for what is acknowledged to a caller.
+    Full,
+    /// Together or not at all, but perhaps not after a power cut: enough for an effect that is stored
+    /// with its position, because both go back together and the event is handled again.
+    Atomic,
+}
+
+/// Makes transactions for whoever is not a writer.
 pub trait Effects: Send + Sync {
-    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, ReadError>>;
+    fn begin(&self, durability: Durability) -> BoxFuture<'_, Result<Box<dyn Transaction>, ReadError>>;
 }

@@ -24,7 +24,7 @@ use crate::{
     request::{Answer, Request},
     sealing::Sealer,
     session::Connect,
-    sql::{Dialect, Effects, Reads, Transaction},
+    sql::{Dialect, Durability, Effects, Reads, Transaction},
     sqlite::{self, Gate, SqliteConnect, SqliteEffects, SqliteReads},
     writer::{Job, Rules, Writer},
 };
@@ -224,7 +224,12 @@ impl Store {
 
     /// A transaction for a consumer's effect and position.
     pub async fn begin(&self) -> Result<Box<dyn Transaction>, ReadError> {
-        self.inner.effects.begin().await
+        self.inner.effects.begin(Durability::Atomic).await
+    }
+
+    /// A transaction for what is acknowledged to somebody: when it is committed, it is on the disk.
+    pub async fn begin_durable(&self) -> Result<Box<dyn Transaction>, ReadError> {
+        self.inner.effects.begin(Durability::Full).await
     }
 
     /// Changes with each commit of this process, and where hints are exchanged of others.

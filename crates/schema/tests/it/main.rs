@@ -4,4 +4,6 @@
 
 mod bytes;
 mod catalogue;
+mod compatibility;
+mod documents;
 mod types;

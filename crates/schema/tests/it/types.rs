@@ -27,7 +27,7 @@ const ENVELOPE: [&str; 3] = ["eventId", "occurredAt", "eventType"];
 
 /// What is drawn for an event, of any type.
 #[derive(Clone, Debug)]
-struct Drawn {
+pub struct Drawn {
     ids: [u128; 6],
     moment: i64,
     minor: i64,
@@ -40,7 +40,7 @@ struct Drawn {
     by_hand: bool,
 }
 
-fn drawn() -> impl Strategy<Value = Drawn> {
+pub fn drawn() -> impl Strategy<Value = Drawn> {
     let currency = prop::sample::select(vec!["EUR", "JPY", "KWD"]);
     let texts = [".{0,40}", "[\\PC\\n\\t\"\\\\\u{0}]{0,20}"];
     (
@@ -70,7 +70,7 @@ fn drawn() -> impl Strategy<Value = Drawn> {
 }
 
 /// One event of each type.
-fn events(drawn: &Drawn) -> Vec<Event> {
+pub fn events(drawn: &Drawn) -> Vec<Event> {
     let Drawn { texts: [text, other], options: [option, further], currency, is_active, .. } = drawn.clone();
     let id = |number: usize| Uuid::from_u128(drawn.ids[number]);
     let (merchant_id, payment_id, withdrawal_id) = (MerchantId(id(1)), PaymentId(id(2)), WithdrawalId(id(2)));

@@ -7,7 +7,7 @@ use tokio_postgres::types::ToSql;
 use super::{EFFECTS_OPTIONS, pool_error, read_error, reads::pool, rows};
 use crate::{
     error::{OpenError, ReadError},
-    sql::{Effects, Rows, Transaction, Value},
+    sql::{Durability, Effects, Rows, Transaction, Value},
 };
 
 /// Consumers that may be in a transaction at once in one process.
@@ -24,11 +24,15 @@ impl PostgresEffects {
 }
 
 impl Effects for PostgresEffects {
-    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, ReadError>> {
+    fn begin(&self, durability: Durability) -> BoxFuture<'_, Result<Box<dyn Transaction>, ReadError>> {
         Box::pin(async move {
             let client = self.pool.get().await.map_err(|error| pool_error(&error))?;
             let transaction = PostgresTransaction { client: Some(client) };
-            transaction.client().batch_execute("begin").await.map_err(read_error)?;
+            let begin = match durability {
+                Durability::Atomic => "begin",
+                Durability::Full => "begin; set local synchronous_commit = on",
+            };
+            transaction.client().batch_execute(begin).await.map_err(read_error)?;
             Ok(Box::new(transaction) as Box<dyn Transaction>)
         })
     }

@@ -12,10 +12,10 @@ use futures_util::future::BoxFuture;
 use rusqlite::Connection;
 use tokio::sync::OwnedMutexGuard;
 
-use super::{DatabasePath, Durability, Gate, execute, open, query, read_error};
+use super::{DatabasePath, Gate, execute, open, query, read_error};
 use crate::{
     error::ReadError,
-    sql::{Effects, Rows, Transaction, Value},
+    sql::{Durability, Effects, Rows, Transaction, Value},
 };
 
 pub struct SqliteEffects {
@@ -31,17 +31,21 @@ impl SqliteEffects {
 }
 
 impl Effects for SqliteEffects {
-    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, ReadError>> {
+    fn begin(&self, durability: Durability) -> BoxFuture<'_, Result<Box<dyn Transaction>, ReadError>> {
         Box::pin(async move {
             let turn = self.gate.clone().lock_owned().await;
-            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let connection = match idle {
+            let idle = match durability {
+                Durability::Atomic => self.idle.clone(),
+                // They are rare: each has a connection of its own, which ends with it.
+                Durability::Full => Arc::default(),
+            };
+            let waiting = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let connection = match waiting {
                 Some(connection) => connection,
-                None => open(&self.path, Durability::Atomic).map_err(read_error)?,
+                None => open(&self.path, durability).map_err(read_error)?,
             };
             connection.execute_batch("begin immediate").map_err(read_error)?;
-            let transaction =
-                SqliteTransaction { connection: Some(connection), idle: self.idle.clone(), _turn: turn };
+            let transaction = SqliteTransaction { connection: Some(connection), idle, _turn: turn };
             Ok(Box::new(transaction) as Box<dyn Transaction>)
         })
     }

@@ -23,7 +23,7 @@ use crate::{
     error::{OpenError, ReadError},
     fault::{self, Fault},
     session::{BatchError, Connect, Session},
-    sql::{Dialect, Effects, Reads, Rows, Transaction, Value},
+    sql::{Dialect, Durability, Effects, Reads, Rows, Transaction, Value},
 };
 
 const CACHED_STATEMENTS_MAX: usize = 128;
@@ -145,7 +145,7 @@ impl Reads for Memory {
 }
 
 impl Effects for Memory {
-    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Transaction>, ReadError>> {
+    fn begin(&self, _: Durability) -> BoxFuture<'_, Result<Box<dyn Transaction>, ReadError>> {
         Box::pin(async move {
             let turn = self.inner.gate.clone().lock_owned().await;
             let transaction = MemoryTransaction { memory: self.clone(), statements: Vec::new(), _turn: turn };

@@ -9,10 +9,11 @@ use std::{
 use domain::{chain, time::Timestamp};
 use rusqlite::{Connection, ErrorCode, params};
 
-use super::{Durability, location, open};
+use super::{location, open};
 use crate::{
     error::OpenError,
     migrate::{self, Applied, checksum},
+    sql::Durability,
 };
 
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);

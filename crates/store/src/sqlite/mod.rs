@@ -20,7 +20,7 @@ pub use session::{Gate, SqliteConnect};
 use crate::{
     error::ReadError,
     session::BatchError,
-    sql::{Rows, Value},
+    sql::{Durability, Rows, Value},
 };
 
 /// How long a connection waits for another *process* that writes; within the process the gate decides.
@@ -28,16 +28,6 @@ const BUSY_TIMEOUT_MS: i64 = 5000;
 const CACHED_STATEMENTS_MAX: usize = 128;
 /// The log is folded into the database file when it has this many pages of 4 KiB.
 const CHECKPOINT_PAGES: i64 = 4000;
-
-/// How much a commit promises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Durability {
-    /// On the disk when it returns: for what is acknowledged to a caller.
-    Full,
-    /// Together or not at all, but perhaps not after a power cut: enough for an effect that is stored
-    /// with its position, because both go back together and the event is handled again.
-    Atomic,
-}
 
 pub(crate) fn open(path: &Path, durability: Durability) -> Result<Connection, rusqlite::Error> {
     let flags =

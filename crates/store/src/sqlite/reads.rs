@@ -12,10 +12,10 @@ use futures_util::future::BoxFuture;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::{DatabasePath, Durability, open, query, read_error};
+use super::{DatabasePath, open, query, read_error};
 use crate::{
     error::ReadError,
-    sql::{Dialect, Reads, Rows, Value},
+    sql::{Dialect, Durability, Reads, Rows, Value},
 };
 
 /// Queries that wait for a reader; one more is answered at once that the database is not available.

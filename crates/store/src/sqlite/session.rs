@@ -7,10 +7,11 @@ use rusqlite::Connection;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use uuid::Uuid;
 
-use super::{DatabasePath, Durability, batch_error, load, open, write};
+use super::{DatabasePath, batch_error, load, open, write};
 use crate::{
     batch::{Loaded, Needs, Writes},
     session::{BatchError, Connect, Session},
+    sql::Durability,
 };
 
 /// Whoever writes to the file holds it: turns are taken in order, without polling for the file's lock.

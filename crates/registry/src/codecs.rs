@@ -1,0 +1,121 @@
+//! Schemas of a registry, made ready for writing and reading events, each asked for once.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use schema::{
+    catalogue::CATALOGUE,
+    codec::{BodyError, Codec},
+    frame::{self, FrameError, SchemaId},
+};
+
+use crate::{RegistryError, Source, subject};
+
+/// Far more than a platform has; when a topic brings more, they are asked for again.
+const CODECS_CACHED_MAX: usize = 1000;
+
+/// Shared by all that read.
+#[derive(Clone)]
+pub struct Codecs {
+    source: Arc<dyn Source>,
+    /// A schema never changes under its id.
+    known: Arc<RwLock<HashMap<SchemaId, Arc<Codec>>>>,
+}
+
+/// Why a value could not be read.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("its value is not in the format of the registry: {0}")]
+    Frame(#[from] FrameError),
+    #[error("the registry has no schema with the id {0}")]
+    UnknownSchema(SchemaId),
+    #[error("the schema with the id {id} is not an event's: {reason}")]
+    NotAnEvent { id: SchemaId, reason: String },
+    #[error("its value is not what the schema with the id {id} says: {source}")]
+    Body { id: SchemaId, source: BodyError },
+    /// It may be known later: nothing is wrong with the value.
+    #[error(transparent)]
+    Registry(RegistryError),
+}
+
+impl ReadError {
+    /// Whether it is trouble that passes, and not the value's own.
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Registry(_))
+    }
+}
+
+/// An event that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// The name of the schema's record.
+    pub event_type: String,
+    pub json: String,
+}
+
+impl Codecs {
+    pub fn new(source: Arc<dyn Source>) -> Self {
+        Self { source, known: Arc::default() }
+    }
+
+    /// The JSON of a value that a registry's serializer wrote.
+    pub async fn read(&self, value: &[u8]) -> Result<Read, ReadError> {
+        let (id, body) = frame::open(value)?;
+        let codec = self.codec(id).await?;
+        let json = codec.read(body).map_err(|source| ReadError::Body { id, source })?;
+        Ok(Read { event_type: codec.name().to_owned(), json })
+    }
+
+    async fn codec(&self, id: SchemaId) -> Result<Arc<Codec>, ReadError> {
+        if let Some(codec) = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            return Ok(codec.clone());
+        }
+        let text = self.source.schema(id).await.map_err(ReadError::Registry)?;
+        let text = text.ok_or(ReadError::UnknownSchema(id))?;
+        let codec =
+            Codec::parse(&text).map_err(|error| ReadError::NotAnEvent { id, reason: error.to_string() })?;
+        let codec = Arc::new(codec);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= CODECS_CACHED_MAX {
+            known.clear();
+        }
+        known.insert(id, codec.clone());
+        Ok(codec)
+    }
+
+    /// What writes each event, with the ids that the registry has for its schemas. Nothing is registered: that is a step
+    /// of a deployment.
+    pub async fn writers(&self, topic: impl Fn(domain::event::Stream) -> String) -> Result<Writers, RegistryError> {
+        let mut by_event = HashMap::new();
+        for entry in CATALOGUE {
+            let subject = subject(&topic(entry.stream), entry);
+            let id = self.source.id(&subject, entry.avro).await?.ok_or_else(|| {
+                RegistryError::NotRegistered { subject, event_type: entry.event_type, version: entry.version }
+            })?;
+            let codec = Codec::parse(entry.avro).expect("the schemas of the catalogue are tested");
+            by_event.insert((entry.event_type, entry.version), (id, codec));
+        }
+        Ok(Writers { by_event: Arc::new(by_event) })
+    }
+}
+
+/// Writes events by the schemas of the catalogue.
+#[derive(Clone, Debug)]
+pub struct Writers {
+    by_event: Arc<HashMap<(&'static str, u16), (SchemaId, Codec)>>,
+}
+
+impl Writers {
+    /// The event as a registry's serializer would write it; none, where it would not be read again to the byte: the chain
+    /// of hashes is sealed over the JSON.
+    pub fn write(&self, event_type: &str, version: u16, json: &str) -> Option<Vec<u8>> {
+        let (id, codec) = self.by_event.get(&(event_type, version))?;
+        let mut value = Vec::with_capacity(json.len() / 2);
+        value.extend_from_slice(&frame::header(*id));
+        codec.write(json, &mut value).ok()?;
+        let read = codec.read(&value[frame::HEADER_BYTES..]).ok()?;
+        (read == json).then_some(value)
+    }
+}
