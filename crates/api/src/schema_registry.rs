@@ -108,7 +108,8 @@ async fn with_body(request: Request, next: Next) -> Response {
         return response;
     }
     let reason = status.canonical_reason().unwrap_or("Error");
-    let body = json!({"error_code": status.as_u16(), "message": format!("HTTP {} {reason}", status.as_u16())});
+    let body =
+        json!({"error_code": status.as_u16(), "message": format!("HTTP {} {reason}", status.as_u16())});
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
@@ -184,10 +185,7 @@ async fn schema(State(registry): State<Builtin>, Path(id): Path<String>) -> Answ
     Ok(Json(json!({"schema": by_id(&registry, &id).await?})))
 }
 
-async fn schema_alone(
-    State(registry): State<Builtin>,
-    Path(id): Path<String>,
-) -> Result<Response, Refused> {
+async fn schema_alone(State(registry): State<Builtin>, Path(id): Path<String>) -> Result<Response, Refused> {
     Ok(alone(by_id(&registry, &id).await?))
 }
 

@@ -2,24 +2,65 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use anyhow::Context as _;
+use domain::event::Stream;
+use registry::{Builtin, Codecs, Source};
 use store::Store;
 use stream::{
     consumer::{Consumer, Group},
     kafka::{
         self,
         topics::{self, TopicError},
+        values::Values,
     },
     relay,
 };
 use tokio::{sync::watch, task::JoinSet};
 
-use crate::settings::Settings;
+use crate::settings::{Format, Settings};
 
 /// How long a start waits for Kafka before it goes on without: the log keeps what cannot be published yet.
 const KAFKA_PATIENCE_AT_START: Duration = Duration::from_secs(3);
 
-/// Makes and checks the topics. A topic that cannot be published to stops the start; a Kafka that is away does not.
+/// The topic of a stream, as it is called or would be.
+pub fn topic(settings: &Settings, stream: Stream) -> String {
+    settings.kafka.as_ref().map_or_else(|| stream.name().to_owned(), |kafka| kafka.topic(stream))
+}
+
+/// How values are written and read.
+pub fn values(store: &Store, settings: &Settings) -> Values {
+    let source: Arc<dyn Source> = match &settings.schemas.remote {
+        Some(remote) => remote.clone(),
+        None => Arc::new(Builtin::new(store.clone())),
+    };
+    Values::new(Codecs::new(source), settings.schemas.format == Format::Avro)
+}
+
+/// Has the built-in registry know the schemas of this program, as it comes with it. In another one they are registered by a
+/// step of the deployment.
+pub async fn register_schemas(store: &Store, settings: &Settings) -> anyhow::Result<()> {
+    if settings.schemas.remote.is_some() {
+        return Ok(());
+    }
+    let registered = Builtin::new(store.clone()).register_catalogue(|stream| topic(settings, stream)).await;
+    match registered {
+        Ok(0) => Ok(()),
+        Ok(new) => {
+            tracing::info!(new, "schemas of events were registered");
+            Ok(())
+        }
+        // Somebody registered others under these names: events go on as JSON.
+        Err(error) if settings.schemas.format == Format::Json => {
+            tracing::warn!(%error, "the schemas of the events could not be registered");
+            Ok(())
+        }
+        Err(error) => Err(error).context("the schemas of the events could not be registered"),
+    }
+}
+
+/// Registers the schemas; makes and checks the topics. A topic that cannot be published to stops the start; a Kafka that is away does not.
 pub async fn prepare(store: &Store, settings: &Settings) -> anyhow::Result<()> {
+    register_schemas(store, settings).await?;
     let Some(kafka) = &settings.kafka else { return Ok(()) };
     match topics::ensure_within(kafka, store.lanes(), KAFKA_PATIENCE_AT_START).await {
         Ok(checked) => {
@@ -39,11 +80,13 @@ pub async fn prepare(store: &Store, settings: &Settings) -> anyhow::Result<()> {
 /// Each part as a task that ends at a batch's end.
 pub fn start(store: &Store, settings: &Settings, stopping: &watch::Receiver<bool>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
+    let values = values(store, settings);
     if let (true, Some(kafka)) = (settings.roles.relay, &settings.kafka) {
         let groups = groups(kafka);
         tasks.spawn(relay::run(
             store.clone(),
             kafka.clone(),
+            values.clone(),
             settings.relay.clone(),
             groups,
             stopping.clone(),
@@ -64,6 +107,7 @@ pub fn start(store: &Store, settings: &Settings, stopping: &watch::Receiver<bool
                     kafka.clone(),
                     group,
                     consumers,
+                    values.clone(),
                     settings.consumers,
                     stopping.clone(),
                 ));

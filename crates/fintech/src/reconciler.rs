@@ -12,7 +12,7 @@ use telemetry::{Registry, names};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::settings::Settings;
+use crate::{event_system, settings::Settings};
 
 /// The first run of a new database is due after an interval, a further one an interval after the last one ended,
 /// whichever process that ran in.
@@ -98,8 +98,12 @@ pub async fn once(
 }
 
 /// What a run works by, with this share of a core's time.
-pub fn settings(settings: &Settings, load_percent_max: u32) -> reconcile::Settings {
-    reconcile::Settings { kafka: settings.kafka.clone(), load_percent_max }
+pub fn settings(store: &Store, settings: &Settings, load_percent_max: u32) -> reconcile::Settings {
+    let topics = settings.kafka.clone().map(|kafka| {
+        let values = event_system::values(store, settings);
+        reconcile::Topics { kafka, values }
+    });
+    reconcile::Settings { topics, load_percent_max }
 }
 
 fn told(run: Uuid, summary: &Summary) {

@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     database, event_system, reconciler,
-    settings::{Operations, Reconcile, Settings},
+    settings::{Aside, Reconcile, Settings},
     signals::StopSignals,
     sweeper,
 };
@@ -29,23 +29,29 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(1500);
 pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut stop_signals = StopSignals::listen()?;
     let listener = if settings.roles.api { Some(bind(settings.listen, "--listen").await?) } else { None };
-    let operations = bind_operations(settings.operations).await?;
+    let operations = bind_aside(settings.operations, "metrics and probes", "--operations").await?;
+    let registry = bind_aside(settings.registry, "the schema registry", "--registry").await?;
     let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
     let operations_address = operations.as_ref().map(TcpListener::local_addr).transpose()?;
+    let registry_address = registry.as_ref().map(TcpListener::local_addr).transpose()?;
     let store = database::open(&settings.store).await?;
     event_system::prepare(&store, &settings).await?;
-    announce(address, operations_address, &settings);
+    announce(address, operations_address, registry_address, &settings);
 
     let (stop, stopping) = watch::channel(false);
-    let (health, registry) = (Health::default(), Registry::default());
+    let (health, metrics) = (Health::default(), Registry::default());
     let mut tasks = event_system::start(&store, &settings, &stopping);
     tasks.spawn(sweeper::run(store.clone(), stopping.clone()));
     if settings.roles.reconcile {
-        tasks.spawn(reconcile(&store, &settings, &registry, &stopping)?);
+        tasks.spawn(reconcile(&store, &settings, &metrics, &stopping)?);
     }
     if let Some(listener) = operations {
         let stopped = stopped(stopping.clone());
-        tasks.spawn(api::operations::serve(store.clone(), listener, health.clone(), registry, stopped));
+        tasks.spawn(api::operations::serve(store.clone(), listener, health.clone(), metrics, stopped));
+    }
+    if let Some(listener) = registry {
+        let builtin = registry::Builtin::new(store.clone());
+        tasks.spawn(api::schema_registry::serve(builtin, listener, stopped(stopping.clone())));
     }
     let drain_timeout = settings.api.drain_timeout;
     let asked_at = if let Some(listener) = listener {
@@ -103,7 +109,7 @@ fn reconcile(
 ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
     let db = store::open_reads(&settings.store.location, reconcile::READERS)?;
     let Reconcile { interval, load_percent_max } = settings.reconcile;
-    let settings = reconciler::settings(settings, load_percent_max);
+    let settings = reconciler::settings(store, settings, load_percent_max);
     Ok(reconciler::run(store.clone(), db, settings, interval, registry.clone(), stopping.clone()))
 }
 
@@ -113,11 +119,11 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
 }
 
 /// An address that nobody asked for is not worth a start: several processes may run on one machine.
-async fn bind_operations(operations: Option<Operations>) -> anyhow::Result<Option<TcpListener>> {
-    let Some(Operations { address, is_wanted }) = operations else { return Ok(None) };
-    match bind(address, "--operations").await {
+async fn bind_aside(aside: Option<Aside>, what: &str, flag: &str) -> anyhow::Result<Option<TcpListener>> {
+    let Some(Aside { address, is_wanted }) = aside else { return Ok(None) };
+    match bind(address, flag).await {
         Err(error) if !is_wanted => {
-            tracing::warn!("metrics and probes are not served: {error}");
+            tracing::warn!("not served here: {what}: {error}");
             Ok(None)
         }
         bound => bound.map(Some),
@@ -134,7 +140,12 @@ async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
 }
 
 /// For the person who started the program: where it is, where the data is, and something to try.
-fn announce(address: Option<SocketAddr>, operations: Option<SocketAddr>, settings: &Settings) {
+fn announce(
+    address: Option<SocketAddr>,
+    operations: Option<SocketAddr>,
+    registry: Option<SocketAddr>,
+    settings: &Settings,
+) {
     let mut lines = vec![
         format!("FintechPlatform {}", env!("CARGO_PKG_VERSION")),
         address.map_or_else(
@@ -144,6 +155,7 @@ fn announce(address: Option<SocketAddr>, operations: Option<SocketAddr>, setting
         format!("Data in {}", data(settings)),
     ];
     lines.extend(operations.map(|address| format!("Metrics and probes on http://{address}")));
+    lines.extend(registry.map(|address| format!("Schema registry on http://{address}")));
     lines.extend(
         settings.kafka.as_ref().map(|kafka| format!("Events to Kafka at {}", kafka.bootstrap_servers)),
     );

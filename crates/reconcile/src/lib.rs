@@ -34,7 +34,11 @@ mod topics;
 
 use serde::{Deserialize, Serialize};
 use store::{Store, error::ReadError, log, sql::Reads};
-use stream::kafka::{self, ends::EndsError};
+use stream::kafka::{
+    self,
+    ends::EndsError,
+    values::{ValueError, Values},
+};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -52,10 +56,17 @@ const PAGE: usize = 1000;
 
 #[derive(Clone)]
 pub struct Settings {
-    /// Where the topics are; `None`: there are none.
-    pub kafka: Option<kafka::Settings>,
+    /// `None`: there are none.
+    pub topics: Option<Topics>,
     /// The share of one core's time that a run may take.
     pub load_percent_max: u32,
+}
+
+/// Where the topics are, and how what lies there is read.
+#[derive(Clone)]
+pub struct Topics {
+    pub kafka: kafka::Settings,
+    pub values: Values,
 }
 
 /// What a run tells while it goes on.
@@ -95,6 +106,8 @@ pub enum Error {
     Read(#[from] ReadError),
     #[error("the topics could not be read: {0}")]
     Topics(#[from] EndsError),
+    #[error("what lies on the topics could not be read: {0}")]
+    Values(#[from] ValueError),
     /// Asked to stop; the run can be gone on with.
     #[error("stopped before the end")]
     Stopped,
@@ -155,13 +168,13 @@ async fn work(
         (run.booked, run.found) = (booked, found);
     }
     let id = run.id();
-    let went = phases(&mut run, phase, settings.kafka.as_ref()).await;
-    let summary = run.end(went, settings.kafka.is_some()).await?;
+    let went = phases(&mut run, phase, settings.topics.as_ref()).await;
+    let summary = run.end(went, settings.topics.is_some()).await?;
     Ok((id, summary))
 }
 
 /// Each phase hands over to the next.
-async fn phases(run: &mut Run<'_>, from: Phase, kafka: Option<&kafka::Settings>) -> Result<(), Error> {
+async fn phases(run: &mut Run<'_>, from: Phase, topics: Option<&Topics>) -> Result<(), Error> {
     let mut phase = Some(from);
     while let Some(now) = phase {
         phase = match now {
@@ -198,11 +211,11 @@ async fn phases(run: &mut Run<'_>, from: Phase, kafka: Option<&kafka::Settings>)
             }
             Phase::Positions => {
                 positions::check(run).await?;
-                kafka.map(|_| Phase::Topics { partitions_done: 0 })
+                topics.map(|_| Phase::Topics { partitions_done: 0 })
             }
             Phase::Topics { partitions_done } => {
-                if let Some(kafka) = kafka {
-                    topics::check(run, kafka, partitions_done).await?;
+                if let Some(topics) = topics {
+                    self::topics::check(run, topics, partitions_done).await?;
                 }
                 None
             }

@@ -9,18 +9,19 @@ use std::collections::{BTreeMap, VecDeque};
 use domain::{event::Stream, id::EventId, lane::Lane};
 use store::{batch::LogEvent, error::ReadError, log, sql::Reads};
 use stream::kafka::{
-    self,
     everything::{self, Found, Partition, Record},
     record::header,
+    values::Values,
 };
 use uuid::Uuid;
 
-use crate::{Area, Error, Kind, PAGE, Place, progress::Phase, run::Run};
+use crate::{Area, Error, Kind, PAGE, Place, Topics, progress::Phase, run::Run};
 
 /// Gaps of a partition that are kept until its end, in case that their events come later.
 const GAPS_MAX: usize = 1000;
 
-pub async fn check(run: &mut Run<'_>, kafka: &kafka::Settings, partitions_done: usize) -> Result<(), Error> {
+pub async fn check(run: &mut Run<'_>, topics: &Topics, partitions_done: usize) -> Result<(), Error> {
+    let Topics { kafka, values } = topics;
     let db = run.db;
     // Noted after it was published: read first, it lies before the topic's end.
     let noted = noted(db).await?;
@@ -30,7 +31,7 @@ pub async fn check(run: &mut Run<'_>, kafka: &kafka::Settings, partitions_done: 
     while let Some(found) = finds.recv().await {
         match (found?, &mut walk) {
             (Found::Partition(partition), walk) => {
-                *walk = Some(Walk::new(db, kafka.topic(partition.stream), partition));
+                *walk = Some(Walk::new(db, values, kafka.topic(partition.stream), partition));
             }
             (Found::Records(records), Some(walk)) => {
                 run.advanced(records.len());
@@ -77,6 +78,7 @@ enum InLog {
 /// A partition on its way.
 struct Walk<'a> {
     db: &'a dyn Reads,
+    values: &'a Values,
     topic: String,
     partition: Partition,
     /// The position of the last record that was in order; `None` before the first where older ones have expired.
@@ -88,20 +90,20 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    const fn new(db: &'a dyn Reads, topic: String, partition: Partition) -> Self {
+    const fn new(db: &'a dyn Reads, values: &'a Values, topic: String, partition: Partition) -> Self {
         let last = if partition.low > 0 && !partition.is_kept { None } else { Some(0) };
-        Self { db, topic, partition, last, gaps: Vec::new(), ahead: VecDeque::new() }
+        Self { db, values, topic, partition, last, gaps: Vec::new(), ahead: VecDeque::new() }
     }
 
     fn place(&self, what: impl std::fmt::Display) -> Place {
         Area::Topic.at(format_args!("{} partition {} {what}", self.topic, self.partition.lane))
     }
 
-    async fn record(&mut self, record: &Record, run: &mut Run<'_>) -> Result<(), ReadError> {
+    async fn record(&mut self, record: &Record, run: &mut Run<'_>) -> Result<(), Error> {
         let at = format!("offset {}", record.offset);
         let position = match self.in_log(record).await? {
             InLog::Event(event) => {
-                if let Some((part, expected, found)) = record.difference(&event) {
+                if let Some((part, expected, found)) = record.difference(&event, self.values).await? {
                     run.tell(Kind::Altered, self.place(format_args!("{at} {part}")), expected, found);
                 }
                 event.position

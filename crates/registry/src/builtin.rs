@@ -107,8 +107,9 @@ impl Builtin {
 
     pub async fn versions(&self, subject: &str, among: Among) -> Result<Vec<i64>, RegistryError> {
         let condition = among.condition();
-        let sql =
-            format!("select version from schema_versions where subject = $1 and {condition} order by version");
+        let sql = format!(
+            "select version from schema_versions where subject = $1 and {condition} order by version"
+        );
         let rows = self.query(&sql, vec![subject.into()]).await?;
         if rows.is_empty() {
             return Err(RegistryError::SubjectNotFound(subject.to_owned()));
@@ -171,13 +172,8 @@ impl Builtin {
     }
 
     /// Where a schema is registered in a subject.
-    pub async fn lookup(
-        &self,
-        subject: &str,
-        text: &str,
-        among: Among,
-    ) -> Result<Registered, RegistryError> {
-        let text = Text::parse(text)?;
+    pub async fn lookup(&self, subject: &str, text: &str, among: Among) -> Result<Registered, RegistryError> {
+        let text = Text::parse(text).await?;
         match self.find(subject, &text, among).await? {
             Some(found) => Ok(found),
             None => {
@@ -205,7 +201,7 @@ impl Builtin {
     /// Registers a schema; when it is registered in the subject already, nothing changes.
     pub async fn register(&self, subject: &str, text: &str) -> Result<SchemaId, RegistryError> {
         check_subject(subject)?;
-        let text = Text::parse(text)?;
+        let text = Text::parse(text).await?;
         if let Some(found) = self.find(subject, &text, Among::Alive).await? {
             return Ok(found.id);
         }
@@ -220,7 +216,7 @@ impl Builtin {
     pub async fn register_catalogue(&self, topic: impl Fn(Stream) -> String) -> Result<usize, RegistryError> {
         let mut unknown = Vec::new();
         for entry in CATALOGUE {
-            let (subject, text) = (subject(&topic(entry.stream), entry), Text::parse(entry.avro)?);
+            let (subject, text) = (subject(&topic(entry.stream), entry), Text::parse(entry.avro).await?);
             if self.find(&subject, &text, Among::Alive).await?.is_none() {
                 unknown.push((subject, text));
             }
@@ -249,7 +245,7 @@ impl Builtin {
         text: &str,
         with: Option<Version>,
     ) -> Result<Vec<Incompatibility>, RegistryError> {
-        let text = Text::parse(text)?;
+        let text = Text::parse(text).await?;
         let with = match with {
             Some(Version::Number(number)) => {
                 Some(self.version(subject, Version::Number(number), Among::Alive).await?)
@@ -278,7 +274,10 @@ impl Builtin {
             (Err(RegistryError::SubjectNotFound(_)), true) => {
                 let subject: Value = subject.into();
                 self.change(&[
-                    ("delete from schema_versions where subject = $1 and is_deleted = 1", vec![subject.clone()]),
+                    (
+                        "delete from schema_versions where subject = $1 and is_deleted = 1",
+                        vec![subject.clone()],
+                    ),
                     ("delete from schema_levels where subject = $1", vec![subject]),
                 ])
                 .await?;
@@ -374,7 +373,7 @@ impl Source for Builtin {
         text: &'a str,
     ) -> BoxFuture<'a, Result<Option<SchemaId>, RegistryError>> {
         Box::pin(async move {
-            let text = Text::parse(text)?;
+            let text = Text::parse(text).await?;
             Ok(self.find(subject, &text, Among::Alive).await?.map(|found| found.id))
         })
     }
@@ -408,11 +407,7 @@ fn check_subject(subject: &str) -> Result<(), RegistryError> {
     if fits && !subject.contains(char::is_control) { Ok(()) } else { Err(RegistryError::InvalidSubject) }
 }
 
-async fn register(
-    held: &mut dyn Transaction,
-    subject: &str,
-    text: &Text,
-) -> Result<SchemaId, RegistryError> {
+async fn register(held: &mut dyn Transaction, subject: &str, text: &Text) -> Result<SchemaId, RegistryError> {
     let sql = "select schema_id from schema_versions join schemas on schemas.id = schema_id \
          where subject = $1 and fingerprint = $2 and is_deleted = 0";
     let fingerprint: Value = text.fingerprint.to_vec().into();
@@ -483,8 +478,9 @@ fn compared(
     version: i64,
     earlier: &str,
 ) -> Result<Vec<Incompatibility>, RegistryError> {
-    let earlier = compatibility::parse(earlier)
-        .map_err(|error| RegistryError::Broken(format!("version {version} cannot be read any more: {error}")))?;
+    let earlier = compatibility::parse(earlier).map_err(|error| {
+        RegistryError::Broken(format!("version {version} cannot be read any more: {error}"))
+    })?;
     Ok(compatibility::check(level, &new.schema, &[(version, &earlier)]))
 }
 

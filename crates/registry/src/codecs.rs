@@ -87,7 +87,10 @@ impl Codecs {
 
     /// What writes each event, with the ids that the registry has for its schemas. Nothing is registered: that is a step
     /// of a deployment.
-    pub async fn writers(&self, topic: impl Fn(domain::event::Stream) -> String) -> Result<Writers, RegistryError> {
+    pub async fn writers(
+        &self,
+        topic: impl Fn(domain::event::Stream) -> String,
+    ) -> Result<Writers, RegistryError> {
         let mut by_event = HashMap::new();
         for entry in CATALOGUE {
             let subject = subject(&topic(entry.stream), entry);

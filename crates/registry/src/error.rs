@@ -3,7 +3,7 @@
 use schema::compatibility::Incompatibility;
 use store::error::ReadError;
 
-use crate::{SUBJECTS_MAX, SUBJECT_CHARS_MAX, VERSIONS_A_SUBJECT_MAX};
+use crate::{SUBJECT_CHARS_MAX, SUBJECTS_MAX, VERSIONS_A_SUBJECT_MAX};
 
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RegistryError {
@@ -17,7 +17,9 @@ pub enum RegistryError {
     SubjectSoftDeleted(String),
     #[error("Subject '{0}' was not deleted first before being permanently deleted")]
     SubjectNotSoftDeleted(String),
-    #[error("Subject '{subject}' Version {version} was soft deleted. Set permanent=true to delete permanently")]
+    #[error(
+        "Subject '{subject}' Version {version} was soft deleted. Set permanent=true to delete permanently"
+    )]
     VersionSoftDeleted { subject: String, version: i64 },
     #[error("Subject '{subject}' Version {version} was not deleted first before being permanently deleted")]
     VersionNotSoftDeleted { subject: String, version: i64 },

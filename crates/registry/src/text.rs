@@ -16,8 +16,20 @@ pub struct Text {
     pub fingerprint: [u8; 32],
 }
 
+/// Above it a text is looked at on a thread that may be kept busy: the longest take seconds.
+const QUICK_BYTES_MAX: usize = 16 * 1024;
+
 impl Text {
-    pub fn parse(text: &str) -> Result<Self, RegistryError> {
+    pub async fn parse(text: &str) -> Result<Self, RegistryError> {
+        if text.len() <= QUICK_BYTES_MAX {
+            return Self::parse_now(text);
+        }
+        let text = text.to_owned();
+        let parsed = tokio::task::spawn_blocking(move || Self::parse_now(&text)).await;
+        parsed.map_err(|error| RegistryError::Broken(error.to_string()))?
+    }
+
+    fn parse_now(text: &str) -> Result<Self, RegistryError> {
         let refused = |reason: &dyn ToString| RegistryError::InvalidSchema(reason.to_string());
         let schema = schema::compatibility::parse(text).map_err(|error| refused(&error))?;
         let value: Value = serde_json::from_str(text).map_err(|error| refused(&error))?;
@@ -47,7 +59,7 @@ mod tests {
     use super::*;
 
     fn fingerprint(text: &str) -> [u8; 32] {
-        Text::parse(text).unwrap().fingerprint
+        Text::parse_now(text).unwrap().fingerprint
     }
 
     #[test]

@@ -25,12 +25,12 @@ impl Entry {
 
     /// What its JSON Schema is known by.
     pub fn urn(&self) -> String {
-        dataschema(self.event_type, self.version)
+        urn(self.event_type, self.version)
     }
 }
 
 /// The name of an event's schema (RFC 8141), the same for JSON and Avro: the attribute `dataschema` of `CloudEvents`.
-pub fn dataschema(event_type: &str, version: u16) -> String {
+pub fn urn(event_type: &str, version: u16) -> String {
     format!("urn:fintechplatform:event:{event_type}:v{version}")
 }
 

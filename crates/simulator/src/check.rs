@@ -371,7 +371,7 @@ impl Checker {
             fn advanced(&mut self, _: usize) {}
         }
         let mut breaks = Breaks(Vec::new());
-        let settings = reconcile::Settings { kafka: None, load_percent_max: 100 };
+        let settings = reconcile::Settings { topics: None, load_percent_max: 100 };
         let (_stop, stopping) = watch::channel(false);
         let run = reconcile::run(store, &self.memory, &settings, &mut breaks, stopping).await;
         run.map_err(|error| format!("it could not be reconciled: {error}"))?;
@@ -390,7 +390,7 @@ fn published(kafka: &Kafka, stream: Stream, lane: Lane, events: &[LogEvent]) -> 
         let value = stored.value.as_deref();
         let incoming = record::decode(stream, lane, Some(&stored.key), value, Some(&stored.headers));
         match incoming {
-            Incoming::Event(event) | Incoming::Claim(event) => {
+            Incoming::Event(event) | Incoming::Avro(event, _) | Incoming::Claim(event) => {
                 if !known.contains(&(event.position, event.hash)) {
                     return Err(format!(
                         "{} lane {lane}: what lies at offset {offset} of the topic is not in the log",
@@ -411,7 +411,9 @@ fn on_topic(kafka: &Kafka, stream: Stream, lane: Lane) -> Vec<(i64, i64)> {
     let found = records.into_iter().filter_map(|(offset, stored)| {
         let value = stored.value.as_deref();
         match record::decode(stream, lane, Some(&stored.key), value, Some(&stored.headers)) {
-            Incoming::Event(event) | Incoming::Claim(event) => Some((offset, event.position)),
+            Incoming::Event(event) | Incoming::Avro(event, _) | Incoming::Claim(event) => {
+                Some((offset, event.position))
+            }
             Incoming::Foreign(_) => None,
         }
     });

@@ -45,7 +45,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    async fn reach(&self) -> Result<(), String> {
+    pub async fn reach(&self) -> Result<(), String> {
         self.machine.pass().await;
         latency().await;
         if self.chaos.has_kafka() { Ok(()) } else { Err(AWAY.to_owned()) }
@@ -54,6 +54,10 @@ impl Connection {
 
 impl Broker for Connection {
     type Publisher = Producer;
+
+    fn topic(&self, stream: Stream) -> String {
+        stream.name().to_owned()
+    }
 
     async fn ensure_topics(&self, _: u16) -> Result<Checked, TopicError> {
         let away = |reason| TopicError::Unavailable { servers: "the simulation".to_owned(), reason };
@@ -117,9 +121,8 @@ impl Partitions for View<'_> {
             for (offset, stored) in
                 self.0.read_with(topic, *partition, *from, fault::is_on(Fault::ReadUncommitted))
             {
-                let value = stored.value.as_deref();
                 let at = (*partition, offset);
-                each(Record::new(topic, at, Some(&stored.key), value, Some(&stored.headers)));
+                each(Record::new(topic, at, Some(&stored.key), Some(&stored.headers)));
             }
         }
         Ok(())
@@ -384,8 +387,7 @@ impl Client for Member {
         let (topic, partition) = (Topic::Stream(place.0), i32::from(place.1.0));
         let found = self.connection.kafka.read(topic, partition, offset, 1).into_iter().next();
         Ok(found.filter(|(at, _)| *at == offset).and_then(|(at, stored)| {
-            let value = stored.value.as_deref();
-            let record = Record::new(topic, (partition, at), Some(&stored.key), value, Some(&stored.headers));
+            let record = Record::new(topic, (partition, at), Some(&stored.key), Some(&stored.headers));
             record.published().map(|published| published.position)
         }))
     }

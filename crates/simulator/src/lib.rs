@@ -14,6 +14,7 @@ mod database;
 mod kafka;
 mod node;
 pub mod schedule;
+mod schemas;
 mod shrink;
 mod world;
 

@@ -3,12 +3,13 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use domain::time::Timestamp;
+use registry::Codecs;
 use store::{Clock, Location, Parts, Store, memory::Memory};
 use stream::{
     audit::Actor,
     consumer::Consumer,
     engine,
-    kafka::session::Desk,
+    kafka::{session::Desk, values::Values},
     redrive::{self, Selection},
     relay, runtime,
 };
@@ -24,6 +25,7 @@ use crate::{
     consumer::{GROUP, ON_KAFKA, ON_THE_LOG, Poison, Rows},
     database::Database,
     kafka::{Kafka, SESSION_TIMEOUT},
+    schemas::Schemas,
 };
 
 const WRITERS: usize = 2;
@@ -45,6 +47,7 @@ pub struct Surroundings {
 
 pub struct Node {
     pub machine: Arc<Machine>,
+    number: usize,
     surroundings: Surroundings,
     /// `None` while it is down.
     process: Option<Process>,
@@ -59,9 +62,10 @@ struct Process {
 }
 
 impl Node {
-    pub fn new(surroundings: Surroundings) -> Self {
+    pub fn new(number: usize, surroundings: Surroundings) -> Self {
         let mut node = Self {
             machine: Arc::new(Machine::new()),
+            number,
             surroundings,
             process: None,
             back_at: None,
@@ -97,9 +101,19 @@ impl Node {
         let connection = Connection { kafka, chaos: chaos.clone(), machine: self.machine.clone() };
         let groups = [(ON_KAFKA, GROUP.to_owned()), (ON_THE_LOG, GROUP.to_owned())].into();
         let relay_settings = relay::Settings { lease: LEASE, batch_events_max: EVENTS_A_BATCH_MAX };
-        tasks.spawn(relay::run(store.clone(), connection.clone(), relay_settings, groups, stopping.clone()));
+        // Some write Avro and some JSON, as while a deployment changes from one to the other.
+        let codecs = Codecs::new(Arc::new(Schemas(connection.clone())));
+        let values = Values::new(codecs, self.number % 2 == 1);
+        tasks.spawn(relay::run(
+            store.clone(),
+            connection.clone(),
+            values.clone(),
+            relay_settings,
+            groups,
+            stopping.clone(),
+        ));
         let rows = |name| Arc::new(Rows { name, poison: poison.clone(), chaos: chaos.clone() });
-        tasks.spawn(consume(store.clone(), connection, rows(ON_KAFKA), stopping.clone()));
+        tasks.spawn(consume(store.clone(), connection, values, rows(ON_KAFKA), stopping.clone()));
         let on_the_log = runtime::run(store.clone(), rows(ON_THE_LOG), engine_settings(), stopping);
         tasks.spawn(async move {
             if let Err(stopped) = on_the_log.await {
@@ -184,10 +198,16 @@ async fn redrive_all(store: &Store, consumer: &Arc<dyn Consumer>) {
 }
 
 /// What the thread of a group does, without librdkafka.
-async fn consume(store: Store, connection: Connection, consumer: Arc<Rows>, stopping: watch::Receiver<bool>) {
+async fn consume(
+    store: Store,
+    connection: Connection,
+    values: Values,
+    consumer: Arc<Rows>,
+    stopping: watch::Receiver<bool>,
+) {
     let reads = vec![(consumer.name(), consumer.streams())];
     let consumers: [Arc<dyn Consumer>; 1] = [consumer];
-    let mut desk = Desk::new(&store, &consumers, engine_settings(), SESSION_TIMEOUT);
+    let mut desk = Desk::new(&store, &consumers, &values, engine_settings(), SESSION_TIMEOUT);
     while !*stopping.borrow() {
         let mut member = Member::join(connection.clone(), store.clone(), GROUP.to_owned(), reads.clone());
         desk.run(&mut member, &stopping).await;

@@ -9,7 +9,10 @@ use store::{
     fault::{self, Fault},
     memory::Memory,
 };
-use stream::kafka::record::{self, Topic};
+use stream::kafka::{
+    record::{self, Topic},
+    values::Format,
+};
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -83,7 +86,7 @@ impl World {
         };
         #[cfg(debug_assertions)]
         publish_early(&surroundings.kafka);
-        let nodes = (0..NODES).map(|_| Node::new(surroundings.clone())).collect();
+        let nodes = (0..NODES).map(|number| Node::new(number, surroundings.clone())).collect();
         Self {
             surroundings,
             nodes,
@@ -242,7 +245,7 @@ fn publish_early(kafka: &Arc<Kafka>) {
     fault::publish_to(Some(Box::new(move |events| {
         let Some(kafka) = kafka.upgrade() else { return };
         for event in events {
-            let record = record::encode(event, usize::MAX);
+            let record = record::encode(event, &Format::Json, usize::MAX);
             kafka.append_foreign(record.topic, record.partition, Stored::new(&record), true);
         }
     })));

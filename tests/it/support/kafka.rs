@@ -46,6 +46,7 @@ pub struct Record {
     /// The names of the headers as they lie there.
     pub order: Vec<String>,
     pub value: String,
+    pub bytes: Vec<u8>,
 }
 
 impl Kafka {
@@ -174,7 +175,9 @@ impl Kafka {
         self.make_topic(name, LANES, &[("retention.ms", retention_ms)]);
         let producer: BaseProducer = self.client().create().unwrap();
         let topic = self.topic(name);
-        for Record { partition, key, headers, order, value, .. } in records {
+        for Record { partition, key, headers, order, value, bytes, .. } in records {
+            // What is a text may have been changed as one.
+            let value = if std::str::from_utf8(bytes).is_ok() { value.as_bytes() } else { bytes };
             let mut owned = OwnedHeaders::new();
             for key in order {
                 owned = owned.insert(Header { key, value: Some(&headers[key]) });
@@ -323,6 +326,7 @@ fn record(message: &rdkafka::message::OwnedMessage) -> Record {
             .unwrap_or_default(),
         headers: headers.unwrap_or_default(),
         value: message.payload().map(text).unwrap_or_default(),
+        bytes: message.payload().map(<[u8]>::to_vec).unwrap_or_default(),
     }
 }
 

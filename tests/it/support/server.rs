@@ -18,8 +18,10 @@ use super::{
 const LOG_LINES_SHOWN: usize = 60;
 const ADDRESS: &str = "Listening on ";
 const OPERATIONS: &str = "Metrics and probes on ";
+const REGISTRY: &str = "Schema registry on ";
 /// Tests run beside each other.
 const ANY_PORT: &str = "127.0.0.1:0";
+const ANY_PORTS: [&str; 4] = ["--listen", ANY_PORT, "--operations", ANY_PORT];
 
 pub struct Server {
     process: Option<Child>,
@@ -146,6 +148,17 @@ impl Server {
         Client::new(base)
     }
 
+    /// What the built-in schema registry answers.
+    pub fn registry(&self) -> Client {
+        Client::new(&self.registry_url())
+    }
+
+    pub fn registry_url(&self) -> String {
+        let log = self.log();
+        // The last start counts.
+        log.lines().rev().find_map(|line| line.strip_prefix(REGISTRY)).unwrap().to_owned()
+    }
+
     pub fn let_database_connect(&self, allowed: bool) {
         self.database.let_connect(allowed);
     }
@@ -173,8 +186,9 @@ impl Server {
         let log_path = self.folder.path().join(format!("log-{}", uuid::Uuid::new_v4().simple()));
         let log = File::create(&log_path).unwrap();
         let url = self.database.url();
-        let arguments =
-            ["serve", "--listen", ANY_PORT, "--operations", ANY_PORT, "--roles", roles, "--database", &url];
+        let mut arguments = ["serve", "--roles", roles, "--database", &url].to_vec();
+        arguments.extend(ANY_PORTS);
+        arguments.extend(["--registry", ANY_PORT]);
         let process = program::command(self.folder.path(), &arguments, &self.variables())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -203,7 +217,13 @@ impl Server {
         let log: File = OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
         let begin = self.log().len();
         let url = self.database.url();
-        let arguments = ["serve", "--listen", ANY_PORT, "--operations", ANY_PORT, "--database", &url];
+        let mut arguments = ["serve", "--database", &url].to_vec();
+        arguments.extend(ANY_PORTS);
+        if let Some(address) = self.variables.iter().find(|(name, _)| name == "Server__RegistryAddress") {
+            arguments.extend(["--registry", &address.1]);
+        } else {
+            arguments.extend(["--registry", ANY_PORT]);
+        }
         let process = program::command(self.folder.path(), &arguments, &self.variables())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

@@ -106,7 +106,8 @@ async fn with_rows(database: &Database, kafka: kafka::Settings, events: usize) -
     effect::table(&store).await?;
     let (stop, stopping) = watch::channel(false);
     let consumers: Vec<Arc<dyn stream::consumer::Consumer>> = vec![Arc::new(Totals::default())];
-    let run = kafka::group::run(store.clone(), kafka, effect::GROUP, consumers, CONSUMING, stopping);
+    let values = platform::values(&store);
+    let run = kafka::group::run(store.clone(), kafka, effect::GROUP, consumers, values, CONSUMING, stopping);
     let running = tokio::spawn(run);
     let rate = platform::handled(database, effect::NAME, events).await?;
     stop.send_replace(true);

@@ -60,13 +60,15 @@ pub async fn kafka(context: &Context) -> Result<Vec<Sample>, CompareError> {
     running.spawn(relay::run(
         store.clone(),
         topics.settings(),
+        platform::values(&store),
         relay::Settings { lease: LEASE, batch_events_max: 2000 },
         relay::dead_letters::Groups::default(),
         stopping.clone(),
     ));
     let consumers: Vec<Arc<dyn stream::consumer::Consumer>> = vec![Arc::new(Totals { tells: true })];
+    let (kafka, values) = (topics.settings(), platform::values(&store));
     let group =
-        kafka::group::run(store.clone(), topics.settings(), effect::GROUP, consumers, CONSUMING, stopping);
+        kafka::group::run(store.clone(), kafka, effect::GROUP, consumers, values, CONSUMING, stopping);
     running.spawn(group);
     let committed = pay(&store, context.settings.seconds, WARMUP_SECONDS_OF_KAFKA).await?;
     let candidate = match_up(&store, &committed, &seen).await?;

@@ -18,8 +18,9 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
 };
+use registry::{Builtin, Codecs};
 use store::{Location, Store, error::SubmitError, request::Request};
-use stream::kafka;
+use stream::kafka::{self, values::Values};
 use tokio::{task::JoinSet, time::sleep};
 use uuid::Uuid;
 
@@ -125,6 +126,11 @@ pub async fn clean_up(context: &Context) {
 
 fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT))
+}
+
+/// Events as they are by default.
+pub fn values(store: &Store) -> Values {
+    Values::new(Codecs::new(Arc::new(Builtin::new(store.clone()))), false)
 }
 
 /// As the program opens it when nobody says otherwise.

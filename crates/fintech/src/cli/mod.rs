@@ -11,6 +11,7 @@ mod progress;
 mod reconcile;
 mod relay;
 mod replay;
+mod schemas;
 mod topics;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -44,10 +45,13 @@ struct Global {
     /// Serve metrics and probes here, or nowhere when empty [setting: Server:OperationsAddress]
     #[arg(long, global = true, value_name = "ADDRESS")]
     operations: Option<String>,
+    /// Serve the built-in schema registry here, or nowhere when empty [setting: Server:RegistryAddress]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    registry: Option<String>,
     /// Keep the data here [setting: ConnectionStrings:DefaultConnection]
     #[arg(long, global = true, value_name = "URL")]
     database: Option<String>,
-    /// Do only this: some of api, relay, consumers, reconcile, with commas [setting: Server:Roles]
+    /// Do only this: some of api, relay, consumers, reconcile, registry, with commas [setting: Server:Roles]
     #[arg(long, global = true, value_name = "ROLES")]
     roles: Option<String>,
 }
@@ -85,6 +89,11 @@ enum Command {
         #[command(subcommand)]
         command: topics::Topics,
     },
+    /// Look at the schemas of the events, compare them with those that are registered, and register them
+    Schemas {
+        #[command(subcommand)]
+        command: schemas::Schemas,
+    },
     /// Look at the configuration
     Config {
         #[command(subcommand)]
@@ -111,7 +120,9 @@ pub fn run() -> ExitCode {
     let command = command.unwrap_or(Command::Serve);
     let failure = match command {
         // 1 says that it was found out, and that something is wrong.
-        Command::Reconcile(_) | Command::Bench(_) => ExitCode::from(COULD_NOT_BE_FOUND_OUT),
+        Command::Reconcile(_) | Command::Bench(_) | Command::Schemas { .. } => {
+            ExitCode::from(COULD_NOT_BE_FOUND_OUT)
+        }
         _ => ExitCode::FAILURE,
     };
     obey(global, command).unwrap_or_else(|error| {
@@ -122,8 +133,8 @@ pub fn run() -> ExitCode {
 }
 
 fn obey(global: Global, command: Command) -> anyhow::Result<ExitCode> {
-    let Global { config, listen, operations, database, roles } = global;
-    let layers = settings::layers(&Flags { config, listen, operations, database, roles })?;
+    let Global { config, listen, operations, registry, database, roles } = global;
+    let layers = settings::layers(&Flags { config, listen, operations, registry, database, roles })?;
     match command {
         Command::Serve => block_on(&layers, Output::Stdout, serve::serve),
         Command::Migrate => block_on(&layers, Output::Stderr, migrate::migrate),
@@ -139,6 +150,9 @@ fn obey(global: Global, command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Reconcile(options) => {
             return block_on(&layers, Output::Stderr, |settings| reconcile::run(options, settings));
+        }
+        Command::Schemas { command } => {
+            return block_on(&layers, Output::Stderr, |settings| schemas::run(command, settings));
         }
         Command::Bench(options) => {
             let mut settings = Settings::from_layers(&layers)?;

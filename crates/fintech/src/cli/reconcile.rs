@@ -67,7 +67,7 @@ async fn compare(follow: bool, resume: bool, is_json: bool, settings: &Settings)
     let parts = Parts {
         store: &store,
         db: db.as_ref(),
-        settings: reconciler::settings(settings, LOAD_PERCENT),
+        settings: reconciler::settings(&store, settings, LOAD_PERCENT),
         stopping,
     };
     let ended = if follow {

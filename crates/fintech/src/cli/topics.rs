@@ -35,13 +35,15 @@ async fn rebuild(settings: &Settings) -> anyhow::Result<()> {
         .clone()
         .context("Kafka:BootstrapServers is not set: there are no topics to rebuild")?;
     let store = database::open(&settings.store).await?;
+    event_system::register_schemas(&store, settings).await?;
     let heads = log::heads(store.reads()).await?;
     let total: i64 = heads.iter().map(|head| head.sequence).sum();
     let groups = event_system::groups(&kafka);
     let published = Arc::new(AtomicU64::new(0));
     let bar = progress::bar(u64::try_from(total).unwrap_or(0));
-    let catch_up =
-        stream::relay::catch_up(store.clone(), kafka, settings.relay.clone(), groups, published.clone());
+    let values = event_system::values(&store, settings);
+    let relay = settings.relay.clone();
+    let catch_up = stream::relay::catch_up(store.clone(), kafka, values, relay, groups, published.clone());
     tokio::pin!(catch_up);
     let done = loop {
         tokio::select! {

@@ -8,21 +8,26 @@ mod kafka;
 mod kind;
 mod layers;
 mod roles;
+mod schemas;
 mod sources;
 mod table;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::bail;
 
 use self::{
     kind::{Raw, SecretKey, Value},
     sources::Source,
-    table::{API_ADDRESS, BANK_DETAILS_KEY, DATABASE, DEVELOPMENT_KEY, LOG_LEVEL, OPERATIONS_ADDRESS, ROLES},
+    table::{
+        API_ADDRESS, BANK_DETAILS_KEY, DATABASE, DEVELOPMENT_KEY, LOG_LEVEL, OPERATIONS_ADDRESS,
+        REGISTRY_ADDRESS, ROLES,
+    },
 };
 pub use self::{
     layers::{Layers, Resolved},
     roles::Roles,
+    schemas::Format,
     sources::Flags,
 };
 
@@ -32,25 +37,34 @@ pub struct Settings {
     /// Where the data is, without a password.
     pub database_shown: String,
     pub listen: SocketAddr,
-    pub operations: Option<Operations>,
+    pub operations: Option<Aside>,
+    /// Where the built-in schema registry is served.
+    pub registry: Option<Aside>,
     pub api: api::Settings,
     pub roles: Roles,
     pub consumers: stream::runtime::Settings,
     /// `None`: consumers read the event log itself.
     pub kafka: Option<stream::kafka::Settings>,
     pub relay: stream::relay::Settings,
+    pub schemas: Schemas,
     pub reconcile: Reconcile,
     pub logging: Logging,
     /// What the operator should know at the start, a sentence each.
     pub warnings: Vec<String>,
 }
 
-/// Where metrics and probes are served.
+/// Where something is served beside the API.
 #[derive(Clone, Copy, Debug)]
-pub struct Operations {
+pub struct Aside {
     pub address: SocketAddr,
     /// Whether somebody asked for this address, so that it must be had.
     pub is_wanted: bool,
+}
+
+pub struct Schemas {
+    pub format: Format,
+    /// `None`: the built-in one.
+    pub remote: Option<Arc<registry::Remote>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -83,13 +97,9 @@ impl Settings {
     /// Checks what concerns several settings, and gives each part of the program its own.
     pub fn from_layers(layers: &Layers) -> anyhow::Result<Self> {
         let listen = local(API_ADDRESS, layers.address(API_ADDRESS))?;
-        let operations = match layers.of(OPERATIONS_ADDRESS) {
-            Resolved { value: Value::Absent, .. } => None,
-            Resolved { source, .. } => Some(Operations {
-                address: local(OPERATIONS_ADDRESS, layers.address(OPERATIONS_ADDRESS))?,
-                is_wanted: *source != Source::Default,
-            }),
-        };
+        let operations = aside(layers, OPERATIONS_ADDRESS)?;
+        let schemas =
+            Schemas { format: schemas::format(layers), remote: schemas::remote(layers)?.map(Arc::new) };
         let seconds = |key| Duration::from_secs(layers.integer(key));
         let milliseconds = |key| Duration::from_millis(layers.integer(key));
         let roles = Roles::from_words(layers.words(ROLES));
@@ -109,6 +119,8 @@ impl Settings {
             database_shown: layers.of(DATABASE).shown(),
             listen,
             operations,
+            registry: aside(layers, REGISTRY_ADDRESS)?.filter(|_| roles.registry && schemas.remote.is_none()),
+            schemas,
             api: api::Settings {
                 connections_max: layers.size("Server:ConnectionsMax"),
                 request_timeout: seconds("Server:RequestTimeoutSeconds"),
@@ -138,6 +150,15 @@ impl Settings {
             warnings: layers.warnings(),
         })
     }
+}
+
+fn aside(layers: &Layers, key: &'static str) -> anyhow::Result<Option<Aside>> {
+    Ok(match layers.of(key) {
+        Resolved { value: Value::Absent, .. } => None,
+        Resolved { source, .. } => {
+            Some(Aside { address: local(key, layers.address(key))?, is_wanted: *source != Source::Default })
+        }
+    })
 }
 
 /// An address of this machine alone.

@@ -8,6 +8,7 @@ pub struct Roles {
     pub relay: bool,
     pub consumers: bool,
     pub reconcile: bool,
+    pub registry: bool,
 }
 
 impl Roles {
@@ -18,6 +19,7 @@ impl Roles {
             relay: has("relay"),
             consumers: has("consumers"),
             reconcile: has("reconcile"),
+            registry: has("registry"),
         }
     }
 

@@ -51,6 +51,7 @@ pub struct Flags {
     pub config: Option<PathBuf>,
     pub listen: Option<String>,
     pub operations: Option<String>,
+    pub registry: Option<String>,
     pub database: Option<String>,
     pub roles: Option<String>,
 }
@@ -66,9 +67,10 @@ impl Flags {
         };
         let listen = flag(super::table::API_ADDRESS, "--listen", &self.listen);
         let operations = flag(super::table::OPERATIONS_ADDRESS, "--operations", &self.operations);
+        let registry = flag(super::table::REGISTRY_ADDRESS, "--registry", &self.registry);
         let database = flag(super::table::DATABASE, "--database", &self.database);
         let roles = flag(super::table::ROLES, "--roles", &self.roles);
-        [listen, operations, database, roles].into_iter().flatten().collect()
+        [listen, operations, registry, database, roles].into_iter().flatten().collect()
     }
 }
 

@@ -45,6 +45,8 @@ pub const OPERATIONS_ADDRESS: &str = "Server:OperationsAddress";
 pub const BANK_DETAILS_KEY: &str = "Security:BankDetailsKey";
 pub const LOG_LEVEL: &str = "Logging:Level";
 pub const ROLES: &str = "Server:Roles";
+pub const REGISTRY_ADDRESS: &str = "Server:RegistryAddress";
+pub const REGISTRY_URL: &str = "Schemas:RegistryUrl";
 pub const KAFKA_SERVERS: &str = "Kafka:BootstrapServers";
 
 /// Known to everybody who reads this file, so it protects nothing: for a developer's own machine.
@@ -58,6 +60,8 @@ pub const SETTINGS: &[Setting] = &[
         "Where the public API listens; port 0 takes a free one."),
     setting(OPERATIONS_ADDRESS, Kind::Address { empty: true }, Some("127.0.0.1:8080"),
         "Where metrics and probes are served; empty: nowhere. The default may be taken by another program."),
+    setting(REGISTRY_ADDRESS, Kind::Address { empty: true }, Some("127.0.0.1:8081"),
+        "Where the built-in schema registry is served; empty: nowhere. The default may be taken by another program."),
     setting("Server:ConnectionsMax", integer(1, 1_000_000), Some("1024"),
         "Connections that are served at once; more wait to be accepted."),
     setting("Server:RequestTimeoutSeconds", integer(1, 3600), Some("30"),
@@ -97,7 +101,8 @@ pub const SETTINGS: &[Setting] = &[
         "off, error, warn, info, debug or trace; single modules as in info,store=debug."),
     setting("Logging:Format", Kind::Choice(&["auto", "text", "json"]), Some("auto"),
         "auto: text on a terminal, json elsewhere."),
-    setting(ROLES, Kind::Words(&["api", "relay", "consumers", "reconcile"]), Some("api,relay,consumers,reconcile"),
+    setting(ROLES, Kind::Words(&["api", "relay", "consumers", "reconcile", "registry"]),
+        Some("api,relay,consumers,reconcile,registry"),
         "What this process does; several processes may share the work."),
     setting("Relay:LeaseMilliseconds", integer(100, 600_000), Some("5000"),
         "After this long without a sign of life of the relay another process publishes."),
@@ -107,6 +112,16 @@ pub const SETTINGS: &[Setting] = &[
         "The pause between two runs of the role reconcile, and of fintech reconcile --follow."),
     setting("Reconcile:LoadPercentMax", integer(1, 100), Some("25"),
         "The share of one core's time that a run of the role reconcile may take."),
+    setting("Schemas:Format", Kind::Choice(&["json", "avro"]), Some("json"),
+        "How events are written to Kafka; both are read, whatever is written."),
+    setting(REGISTRY_URL, Kind::Text { chars_max: 4096 }, None,
+        "A schema registry with the API of Confluent's; absent: the built-in one, in the database."),
+    setting("Schemas:RegistryUser", Kind::Text { chars_max: 1000 }, None,
+        "The user that the registry knows (HTTP basic authentication)."),
+    secret("Schemas:RegistryPassword", Kind::Text { chars_max: 4096 }, None,
+        "The password of that user."),
+    secret("Schemas:RegistryToken", Kind::Text { chars_max: 16_384 }, None,
+        "A bearer token for the registry, instead of a user."),
     setting(KAFKA_SERVERS, Kind::Text { chars_max: 4096 }, None,
         "HOST:PORT of Kafka brokers, with commas between them; without it consumers read the event log itself."),
     setting("Kafka:Prefix", Kind::KafkaName { empty: true }, Some(""),

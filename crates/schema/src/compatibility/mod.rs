@@ -28,7 +28,7 @@ pub use text::{BRANCHES_MAX, DEFAULT_DEPTH_MAX, SCHEMA_BYTES_MAX, SchemaError, p
 
 /// Types within types, references followed. A text nests no deeper than the JSON in it may, which is 127.
 pub const DEPTH_MAX: usize = 200;
-/// Pairs of types looked at for one pair of schemas.
+/// Types, branches and fields looked at for one pair of schemas.
 pub const COMPARISONS_MAX: usize = 200_000;
 /// Of what is told at once.
 pub const INCOMPATIBILITIES_MAX: usize = 100;

@@ -159,6 +159,7 @@ impl<'s> Comparison<'s> {
         written: &'s RecordSchema,
         depth: usize,
     ) -> Found {
+        self.comparisons += record.fields.len();
         let by_name: HashMap<&str, &RecordField> =
             written.fields.iter().map(|field| (field.name.as_str(), field)).collect();
         let name =
@@ -332,7 +333,7 @@ fn too_complex() -> Incompatibility {
         kind: Kind::TooComplex,
         place: String::new(),
         message: format!(
-            "The schemas nest deeper than {DEPTH_MAX} types, or have more than {COMPARISONS_MAX} pairs of types to compare. \
+            "The schemas nest deeper than {DEPTH_MAX} types, or need more than {COMPARISONS_MAX} comparisons. \
              Make the schema simpler."
         ),
     }

@@ -150,10 +150,10 @@ fn check_names(schema: &Schema) -> Result<(), SchemaError> {
     let names = Names::of(schema);
     let mut seen = HashSet::new();
     for part in all_parts(schema) {
-        if let Schema::Ref { name } = part.schema {
-            if names.find(name).is_none() {
-                return Err(flaw(&part.place, format!("{name} is referred to and not defined")));
-            }
+        if let Schema::Ref { name } = part.schema
+            && names.find(name).is_none()
+        {
+            return Err(flaw(&part.place, format!("{name} is referred to and not defined")));
         }
         let Some(name) = definition(part.schema) else { continue };
         if name.namespace().is_none() && PRIMITIVES.contains(&name.name()) {

@@ -1,7 +1,7 @@
 //! The topics as `AsyncAPI` 3.0.0 has them, from the platform's side: it sends what a reader receives.
 //!
-//! `AsyncAPI` lets a message have one payload, so each version of an event is two messages, as JSON and in Avro; which of them
-//! is sent is a setting of the platform. Everything is in one document, without references to other files.
+//! `AsyncAPI` lets a message have one payload, so each version of an event is two messages, as JSON and in Avro; which of
+//! them is sent is a setting of the platform. Everything is in one document, without references to other files.
 
 use serde_json::{Map, Value, json};
 
@@ -13,7 +13,7 @@ use crate::headers::{self, CONTENT_TYPE_JSON, DEAD_LETTER_HEADERS, EVENT_HEADERS
 
 const DESCRIPTION: &str = "Every change of a merchant, a payment or a withdrawal is an event, and every event lies once in \
     its topic. Read with `isolation.level=read_committed`: the topics are written in transactions. A value is JSON, or Avro \
-    in the framing of Confluent's serializers, as the platform is set up; the header `content-type` says which. The headers \
+    in the framing of Confluent's serializers, as `Schemas:Format` has it; the header `content-type` says which. The headers \
     make each record a CloudEvent in binary mode.";
 
 /// The document.
@@ -60,7 +60,7 @@ fn servers() -> Value {
             "host": "{broker}",
             "protocol": "kafka-secure",
             "description": "The brokers of an installation: `Kafka:BootstrapServers`, with TLS and one of the ways of \
-                `Kafka:SaslMechanism`.",
+                `Kafka:SaslMechanism`. The registry is that of `Schemas:RegistryUrl`.",
             "variables": { "broker": {
                 "default": "kafka.example.com:9093",
                 "description": "HOST:PORT of one of them.",
@@ -71,7 +71,8 @@ fn servers() -> Value {
         "local": {
             "host": "localhost:9092",
             "protocol": "kafka",
-            "description": "A broker on the machine of a developer, as docs/KafkaTestingGuide.md starts it.",
+            "description": "A broker on the machine of a developer, as docs/KafkaTestingGuide.md starts it, with the built-in \
+                registry at its default `Server:RegistryAddress`.",
             "bindings": registry("http://localhost:8081"),
         },
     })

@@ -38,10 +38,11 @@ types of fields:
 ";
 
 const FORMS: &str = "\
-A value is JSON, or Avro behind the five bytes of Confluent's serializers (a zero, and the id of the schema in the registry); \
-the header `content-type` says which. The schemas are in [`schemas/`](../schemas): each version in Avro (`.avsc`) and as JSON \
-Schema (`.schema.json`), and a record of each under [`schemas/examples/`](../schemas/examples), taken from a topic of a \
-running platform. The same for programs is [`asyncapi.json`](asyncapi.json).";
+A value is JSON, or Avro behind the five bytes of Confluent's serializers (a zero, and the id of the schema in the registry). \
+`Schemas:Format` sets which of them is written; the header `content-type` says which a record has. The schemas are in \
+[`schemas/`](../schemas): each version in Avro (`.avsc`) and as JSON Schema (`.schema.json`), and a record of each under \
+[`schemas/examples/`](../schemas/examples), taken from a topic of a running platform. The same for programs is \
+[`asyncapi.json`](asyncapi.json).";
 
 /// The page.
 pub fn page() -> String {

@@ -12,9 +12,10 @@ fn every_file_is_a_version_of_an_event_and_every_version_has_its_file() {
     for stream in fs::read_dir(folder).unwrap() {
         let stream = stream.unwrap();
         for file in fs::read_dir(stream.path()).unwrap() {
-            let name = file.unwrap().file_name().into_string().unwrap();
+            let path = file.unwrap().path();
             // The others are derived from these, or examples.
-            if name.ends_with(".avsc") {
+            if path.extension().is_some_and(|extension| extension == "avsc") {
+                let name = path.file_name().unwrap().to_str().unwrap();
                 files.insert(format!("{}/{name}", stream.file_name().to_str().unwrap()));
             }
         }

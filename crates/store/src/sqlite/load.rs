@@ -95,7 +95,10 @@ mod tests {
     use domain::time::Timestamp;
 
     use super::*;
-    use crate::{sql::Durability, sqlite::{migrate::migrate, open}};
+    use crate::{
+        sql::Durability,
+        sqlite::{migrate::migrate, open},
+    };
 
     #[test]
     fn every_look_up_of_a_batch_uses_an_index() {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use domain::event::Stream;
+
 use super::{
     Settings,
     ends::{self, End, EndsError, Letters, Noted},
@@ -16,6 +18,10 @@ const RECORD_OVERHEAD_BYTES: usize = 2048;
 
 impl Broker for Settings {
     type Publisher = Publisher;
+
+    fn topic(&self, stream: Stream) -> String {
+        Self::topic(self, stream)
+    }
 
     async fn ensure_topics(&self, lanes: u16) -> Result<Checked, TopicError> {
         topics::ensure(self, lanes).await

@@ -10,7 +10,7 @@ use domain::{chain::Hash, event::Stream, lane::Lane};
 use rdkafka::{error::KafkaError, message::Headers};
 use uuid::Uuid;
 
-use super::record::{self, Incoming, Topic, header};
+use super::record::{self, Topic, header};
 use crate::position::Place;
 
 /// Where the relay noted that the last published event lies, and what it was.
@@ -106,15 +106,13 @@ impl Record {
         topic: Topic,
         (partition, offset): (i32, i64),
         key: Option<&[u8]>,
-        value: Option<&[u8]>,
         headers: Option<&H>,
     ) -> Self {
         let content = match topic {
-            Topic::Stream(stream) => match record::decode(stream, lane_of(partition), key, value, headers) {
-                Incoming::Event(event) | Incoming::Claim(event) => {
-                    Content::Event(Published { position: event.position, offset, hash: event.hash })
-                }
-                Incoming::Foreign(_) => Content::Foreign,
+            // Whatever its value: where the topic ends is to be found out without a registry.
+            Topic::Stream(stream) => match record::place(stream, lane_of(partition), key, headers) {
+                Some((position, hash)) => Content::Event(Published { position, offset, hash }),
+                None => Content::Foreign,
             },
             Topic::DeadLetters => headers.and_then(letter_id).map_or(Content::Foreign, Content::DeadLetter),
         };

@@ -13,6 +13,7 @@ use rdkafka::{
     error::KafkaError,
     message::{BorrowedMessage, Headers as _, Message as _},
 };
+use schema::headers::CONTENT_TYPE_AVRO;
 use store::batch::LogEvent;
 use tokio::sync::mpsc;
 
@@ -20,6 +21,7 @@ use super::{
     Context, REQUEST_TIMEOUT, Settings,
     ends::EndsError,
     record::{self, Outgoing, header},
+    values::{Format, ValueError, Values},
 };
 
 const POLL_STEP: Duration = Duration::from_millis(100);
@@ -77,18 +79,57 @@ impl Record {
         self.header(header::CHAIN_HASH) == Some(&hex::encode(hash))
     }
 
-    /// What of this record is not what is published of an event: its name, what it should be, and what it is.
-    pub fn difference(&self, event: &LogEvent) -> Option<(String, String, String)> {
-        let is_claim_check = self.header(header::CLAIM_CHECK).is_some();
-        let Outgoing { key, value, headers, .. } =
-            record::encode(event, if is_claim_check { 0 } else { usize::MAX });
-        for (name, expected, found) in [("key", Some(key), &self.key), ("value", value, &self.value)] {
-            if expected != *found {
-                return Some((name.to_owned(), text(expected.as_deref()), text(found.as_deref())));
-            }
+    /// What of this record is not what is published of an event: its name, what it should be, and what it is. An error,
+    /// where a registry has to say what the value is, and does not.
+    pub async fn difference(
+        &self,
+        event: &LogEvent,
+        values: &Values,
+    ) -> Result<Option<Difference>, ValueError> {
+        let key = event.merchant_id.to_string().into_bytes();
+        if self.key.as_ref() != Some(&key) {
+            return Ok(Some(("key".to_owned(), text(Some(&key)), text(self.key.as_deref()))));
         }
+        let is_avro = self.header(header::CONTENT_TYPE) == Some(CONTENT_TYPE_AVRO);
+        let expected = if is_avro {
+            if let Some((expected, found)) = self.difference_in_avro(event, values).await? {
+                return Ok(Some(("value".to_owned(), expected, found)));
+            }
+            record::headers(event, CONTENT_TYPE_AVRO)
+        } else {
+            let is_claim_check = self.header(header::CLAIM_CHECK).is_some();
+            let bytes_max = if is_claim_check { 0 } else { usize::MAX };
+            let Outgoing { value, headers, .. } = record::encode(event, &Format::Json, bytes_max);
+            if value != self.value {
+                return Ok(Some(("value".to_owned(), text(value.as_deref()), text(self.value.as_deref()))));
+            }
+            headers
+        };
+        Ok(self.difference_in_headers(expected))
+    }
+
+    async fn difference_in_avro(
+        &self,
+        event: &LogEvent,
+        values: &Values,
+    ) -> Result<Option<(String, String)>, ValueError> {
+        let found = match values.read(event, self.value.as_deref().unwrap_or_default()).await {
+            Ok(read) if read.payload == event.payload => return Ok(None),
+            Ok(read) => read.payload,
+            Err(error) if error.may_pass() => return Err(error),
+            Err(error) => error.to_string(),
+        };
+        Ok(Some((event.payload.clone(), found)))
+    }
+
+    fn difference_in_headers(&self, expected: Vec<(&'static str, String)>) -> Option<Difference> {
+        // Records that were published before there were documents of the schemas have no such header.
+        let is_earlier = !self.headers.iter().any(|(name, _)| name == header::CE_DATASCHEMA);
         let mut found = self.headers.iter();
-        for (name, value) in headers {
+        for (name, value) in expected {
+            if is_earlier && name == header::CE_DATASCHEMA {
+                continue;
+            }
             match found.next() {
                 Some((key, found)) if key == name && found.as_deref() == Some(value.as_bytes()) => {}
                 Some((key, found)) if key == name => {
@@ -104,6 +145,9 @@ impl Record {
         Some((format!("header {key}"), "no such header".to_owned(), text(value.as_deref())))
     }
 }
+
+/// A name, what it should be, and what it is.
+type Difference = (String, String, String);
 
 fn text(bytes: Option<&[u8]>) -> String {
     bytes.map_or_else(|| "none".to_owned(), |bytes| String::from_utf8_lossy(bytes).into_owned())

@@ -11,10 +11,11 @@
 
 use std::{sync::Arc, thread, time::Duration};
 
+use domain::event::Stream;
 use store::Store;
 use tokio::{runtime::Handle, sync::watch};
 
-use super::{Settings, member::Member, session::Desk};
+use super::{Settings, member::Member, session::Desk, values::Values};
 use crate::{
     consumer::{Consumer, Group},
     engine,
@@ -28,14 +29,17 @@ pub async fn run(
     kafka: Settings,
     group: Group,
     consumers: Vec<Arc<dyn Consumer>>,
+    values: Values,
     settings: engine::Settings,
     stopping: watch::Receiver<bool>,
 ) {
     let runtime = Handle::current();
     let name = kafka.group(group);
+    let reads: Vec<_> = consumers.iter().map(|consumer| (consumer.name(), consumer.streams())).collect();
+    let desk = Desk::new(&store, &consumers, &values, settings, kafka.session_timeout);
     let (ended, has_ended) = tokio::sync::oneshot::channel();
     let thread = thread::Builder::new().name("kafka-consume".to_owned()).spawn(move || {
-        run_blocking(&store, &kafka, group, &consumers, settings, &stopping, &runtime);
+        run_blocking(&store, &kafka, group, desk, &reads, &stopping, &runtime);
         // Nobody waits any more when the runtime has ended.
         let _ = ended.send(());
     });
@@ -50,15 +54,13 @@ fn run_blocking(
     store: &Store,
     kafka: &Settings,
     group: Group,
-    consumers: &[Arc<dyn Consumer>],
-    settings: engine::Settings,
+    mut desk: Desk,
+    reads: &[(&'static str, &'static [Stream])],
     stopping: &watch::Receiver<bool>,
     runtime: &Handle,
 ) {
-    let mut desk = Desk::new(store, consumers, settings, kafka.session_timeout);
-    let reads: Vec<_> = consumers.iter().map(|consumer| (consumer.name(), consumer.streams())).collect();
     while !*stopping.borrow() {
-        match Member::join(kafka, group, store, &reads, runtime) {
+        match Member::join(kafka, group, store, reads, runtime) {
             Ok(mut member) => {
                 runtime.block_on(desk.run(&mut member, stopping));
                 member.leave();

@@ -13,6 +13,7 @@ pub mod record;
 pub mod session;
 pub mod slot;
 pub mod topics;
+pub mod values;
 mod walk;
 mod watchdog;
 

@@ -60,7 +60,7 @@ pub(super) fn position_at(
             Some(Ok(message)) => {
                 let at = (message.partition(), offset);
                 let topic = Topic::Stream(stream);
-                let record = Record::new(topic, at, message.key(), message.payload(), message.headers());
+                let record = Record::new(topic, at, message.key(), message.headers());
                 break Ok(record.published().map(|published| published.position));
             }
             Some(Err(KafkaError::PartitionEOF(_))) => break Ok(None),
@@ -125,7 +125,7 @@ impl Partitions for Reader<'_> {
                 Some(Ok(message)) => {
                     heard_at = Instant::now();
                     let at = (message.partition(), message.offset());
-                    each(Record::new(topic, at, message.key(), message.payload(), message.headers()));
+                    each(Record::new(topic, at, message.key(), message.headers()));
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     heard_at = Instant::now();

@@ -1,9 +1,9 @@
 //! An event as a record: key, value and headers, and back.
 //!
-//! The value is the payload of the log, byte for byte. The headers hold everything else that the log knows, so
+//! The value is the payload of the log, byte for byte, or the same in Avro (see [`super::values`]). The headers hold everything else that the log knows, so
 //! that a consumer checks the chain without asking the database, and so that `CloudEvents` (binary mode of the Kafka
 //! protocol binding 1.0.2) and W3C Trace Context readers find what they look for. A record depends on nothing
-//! but the event: published again, it is the same to the byte.
+//! but the event and the format: published again, it is the same to the byte.
 
 use std::str;
 
@@ -15,9 +15,15 @@ use domain::{
     time::Timestamp,
 };
 use rdkafka::message::{Header, Headers};
+use schema::{
+    catalogue,
+    headers::{CONTENT_TYPE_AVRO, CONTENT_TYPE_JSON},
+};
 use serde_json::json;
 use store::batch::LogEvent;
 use uuid::Uuid;
+
+use super::values::Format;
 
 /// The headers, each declared here and nowhere else.
 pub mod header {
@@ -33,6 +39,7 @@ pub mod header {
     pub const CE_ID: &str = "ce_id";
     pub const CE_SOURCE: &str = "ce_source";
     pub const CE_TYPE: &str = "ce_type";
+    pub const CE_DATASCHEMA: &str = "ce_dataschema";
     pub const CE_TIME: &str = "ce_time";
     pub const CE_SUBJECT: &str = "ce_subject";
     pub const TRACEPARENT: &str = "traceparent";
@@ -89,15 +96,35 @@ impl Topic {
     }
 }
 
-/// The event as a record; when its value is larger than `bytes_max`, a claim check for it.
-pub fn encode(event: &LogEvent, bytes_max: usize) -> Outgoing {
-    let mut headers = headers(event);
-    let value = if event.payload.len() <= bytes_max {
-        event.payload.as_bytes().to_vec()
-    } else {
-        headers.push((header::CLAIM_CHECK, "log".to_owned()));
-        claim(event)
+/// The event as a record; when its value is larger than `bytes_max`, a claim check for it. Avro that would not be read as
+/// what the log holds, to the byte, is not written: it is JSON then, which is said.
+pub fn encode(event: &LogEvent, format: &Format, bytes_max: usize) -> Outgoing {
+    let avro = match format {
+        Format::Json => None,
+        Format::Avro(writers) => writers.write(&event.event_type, event.version, &event.payload),
     };
+    if avro.is_none() && matches!(format, Format::Avro(_)) {
+        tracing::error!(
+            event_type = event.event_type,
+            version = event.version,
+            stream = event.stream.name(),
+            lane = event.lane.0,
+            position = event.position,
+            "an event is not what its schema says: it is published as JSON"
+        );
+    }
+    let (mut content_type, mut value) = match avro {
+        Some(value) => (CONTENT_TYPE_AVRO, value),
+        None => (CONTENT_TYPE_JSON, event.payload.as_bytes().to_vec()),
+    };
+    let is_claim_check = value.len() > bytes_max;
+    if is_claim_check {
+        (content_type, value) = (CONTENT_TYPE_JSON, claim(event));
+    }
+    let mut headers = headers(event, content_type);
+    if is_claim_check {
+        headers.push((header::CLAIM_CHECK, "log".to_owned()));
+    }
     Outgoing {
         topic: Topic::Stream(event.stream),
         partition: i32::from(event.lane.0),
@@ -118,7 +145,8 @@ fn claim(event: &LogEvent) -> Vec<u8> {
     .into_bytes()
 }
 
-fn headers(event: &LogEvent) -> Vec<(&'static str, String)> {
+/// The headers of an event's record, but the one of a claim check.
+pub(super) fn headers(event: &LogEvent, content_type: &str) -> Vec<(&'static str, String)> {
     let occurred_at = event.occurred_at.to_string();
     let id = event.event_id.to_string();
     let command = event.command_id.0.simple().to_string();
@@ -131,11 +159,12 @@ fn headers(event: &LogEvent) -> Vec<(&'static str, String)> {
         (header::SEQUENCE, event.sequence.to_string()),
         (header::CHAIN_HASH, hex::encode(event.hash)),
         (header::COMMAND_ID, event.command_id.to_string()),
-        (header::CONTENT_TYPE, "application/json".to_owned()),
+        (header::CONTENT_TYPE, content_type.to_owned()),
         (header::CE_SPECVERSION, "1.0".to_owned()),
         (header::CE_ID, id),
         (header::CE_SOURCE, CE_SOURCE.to_owned()),
         (header::CE_TYPE, format!("{CE_TYPE_PREFIX}{}.v{}", event.event_type, event.version)),
+        (header::CE_DATASCHEMA, catalogue::urn(&event.event_type, event.version)),
         (header::CE_TIME, occurred_at),
         (header::CE_SUBJECT, event.subject_id.to_string()),
         // All events of a command are one trace; each of them is a span of it.
@@ -146,6 +175,8 @@ fn headers(event: &LogEvent) -> Vec<(&'static str, String)> {
 /// What a record on a topic of ours is.
 pub enum Incoming {
     Event(LogEvent),
+    /// All of it is known but the payload, which is in this value, by a schema of a registry.
+    Avro(LogEvent, Vec<u8>),
     /// The event is in the log, under this position.
     Claim(LogEvent),
     /// Not of our log, and why not.
@@ -161,11 +192,31 @@ pub fn decode<H: Headers>(
     headers: Option<&H>,
 ) -> Incoming {
     let found = headers.map(Found::collect).unwrap_or_default();
-    match found.event(stream, lane, key, value) {
-        Ok(event) if found.claim_check.is_some() => Incoming::Claim(event),
-        Ok(event) => Incoming::Event(event),
-        Err(reason) => Incoming::Foreign(reason),
+    let event = match found.event(stream, lane, key) {
+        Ok(event) => event,
+        Err(reason) => return Incoming::Foreign(reason),
+    };
+    match value {
+        Some(value) if found.is_avro() => Incoming::Avro(event, value.to_vec()),
+        value => match value.and_then(|value| str::from_utf8(value).ok()) {
+            Some(payload) => {
+                let event = LogEvent { payload: payload.to_owned(), ..event };
+                if found.claim_check.is_some() { Incoming::Claim(event) } else { Incoming::Event(event) }
+            }
+            None => Incoming::Foreign("its value is not a text, so it is not of this log".to_owned()),
+        },
     }
+}
+
+/// Where in the log the event stands that a record says it is, and its hash.
+pub fn place<H: Headers>(
+    stream: Stream,
+    lane: Lane,
+    key: Option<&[u8]>,
+    headers: Option<&H>,
+) -> Option<(i64, Hash)> {
+    let found = headers.map(Found::collect)?;
+    found.event(stream, lane, key).ok().map(|event| (event.position, event.hash))
 }
 
 /// The headers that make an event, each found in one walk over all of them.
@@ -181,6 +232,7 @@ struct Found<'a> {
     event_id: Option<&'a str>,
     subject_id: Option<&'a str>,
     claim_check: Option<&'a str>,
+    content_type: Option<&'a str>,
 }
 
 impl<'a> Found<'a> {
@@ -198,6 +250,7 @@ impl<'a> Found<'a> {
                 header::CE_ID => &mut found.event_id,
                 header::CE_SUBJECT => &mut found.subject_id,
                 header::CLAIM_CHECK => &mut found.claim_check,
+                header::CONTENT_TYPE => &mut found.content_type,
                 _ => continue,
             };
             *place = value.and_then(|value| str::from_utf8(value).ok());
@@ -205,19 +258,17 @@ impl<'a> Found<'a> {
         found
     }
 
-    fn event(
-        &self,
-        stream: Stream,
-        lane: Lane,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-    ) -> Result<LogEvent, String> {
+    fn is_avro(&self) -> bool {
+        self.content_type == Some(CONTENT_TYPE_AVRO)
+    }
+
+    /// All of the event but its payload.
+    fn event(&self, stream: Stream, lane: Lane, key: Option<&[u8]>) -> Result<LogEvent, String> {
         let mut hash = Hash::default();
         let position = parsed(header::POSITION, self.position)?;
         hex::decode_to_slice(text(header::CHAIN_HASH, self.hash)?, &mut hash)
             .map_err(|_| unreadable(header::CHAIN_HASH))?;
         let key = key.and_then(|key| str::from_utf8(key).ok()).and_then(|key| key.parse::<Uuid>().ok());
-        let value = value.and_then(|value| str::from_utf8(value).ok());
         Ok(LogEvent {
             lane,
             sequence: parsed(header::SEQUENCE, self.sequence)?,
@@ -231,7 +282,7 @@ impl<'a> Found<'a> {
                 .ok_or_else(|| unreadable(header::OCCURRED_AT))?,
             merchant_id: MerchantId(key.ok_or("its key is not a merchant's id, so it is not of this log")?),
             subject_id: parsed(header::CE_SUBJECT, self.subject_id)?,
-            payload: value.ok_or("its value is not a text, so it is not of this log")?.to_owned(),
+            payload: String::new(),
             hash,
         })
     }

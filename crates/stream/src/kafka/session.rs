@@ -8,6 +8,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     slot::{Item, Slot},
+    values::Values,
     watchdog::{Still, Watchdog},
 };
 use crate::{
@@ -89,11 +90,13 @@ impl Desk {
     pub fn new(
         store: &Store,
         consumers: &[Arc<dyn Consumer>],
+        values: &Values,
         settings: engine::Settings,
         session_timeout: Duration,
     ) -> Self {
-        let slot =
-            |consumer: &Arc<dyn Consumer>| Slot::new(Engine::new(store.clone(), consumer.clone(), settings));
+        let slot = |consumer: &Arc<dyn Consumer>| {
+            Slot::new(Engine::new(store.clone(), consumer.clone(), settings), values.clone())
+        };
         Self {
             store: store.clone(),
             slots: consumers.iter().map(slot).collect(),

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::{
     record::{self, Incoming},
     session::{Client, POLL_MAX},
+    values::Values,
     walk::Walk,
 };
 use crate::{
@@ -31,6 +32,7 @@ use crate::{
 /// A consumer of the group, and what waits for it.
 pub(super) struct Slot {
     pub(super) engine: Engine,
+    values: Values,
     pub(super) places: BTreeMap<Place, Pending>,
     /// Nothing is tried before then: the database is away.
     pub(super) paused_until: Option<Instant>,
@@ -58,6 +60,9 @@ pub(super) struct Lying {
     pub(super) offset: i64,
 }
 
+/// How many records of each place, the first of those that wait, a walk has passed.
+type Passed = BTreeMap<Place, usize>;
+
 /// A record of a place, as its consumers see it.
 pub struct Item {
     pub(super) offset: i64,
@@ -66,6 +71,8 @@ pub struct Item {
 
 pub(super) enum Content {
     Event(LogEvent),
+    /// All of it is known but the payload, which is in this value.
+    Avro(LogEvent, Vec<u8>),
     Claim(LogEvent),
     Foreign(Foreign),
 }
@@ -77,6 +84,7 @@ impl Item {
         let incoming = record::decode(stream, lane, message.key(), message.payload(), message.headers());
         let content = match incoming {
             Incoming::Event(event) => Content::Event(event),
+            Incoming::Avro(event, value) => Content::Avro(event, value),
             Incoming::Claim(event) => Content::Claim(event),
             Incoming::Foreign(reason) => Content::Foreign(foreign(place, message, reason)),
         };
@@ -86,6 +94,7 @@ impl Item {
     pub(super) fn copy(&self) -> Self {
         let content = match &self.content {
             Content::Event(event) => Content::Event(event.clone()),
+            Content::Avro(event, value) => Content::Avro(event.clone(), value.clone()),
             Content::Claim(event) => Content::Claim(event.clone()),
             Content::Foreign(message) => Content::Foreign(message.clone()),
         };
@@ -94,8 +103,8 @@ impl Item {
 }
 
 impl Slot {
-    pub(super) const fn new(engine: Engine) -> Self {
-        Self { engine, places: BTreeMap::new(), paused_until: None, has_stopped: false }
+    pub(super) const fn new(engine: Engine, values: Values) -> Self {
+        Self { engine, values, places: BTreeMap::new(), paused_until: None, has_stopped: false }
     }
 
     pub(super) fn reads(&self, place: Place) -> bool {
@@ -160,13 +169,13 @@ impl Slot {
                 pending.last = hash_at(self.engine.store(), *place, position).await?;
             }
         }
-        let batch = self.gather(&positions).await?;
-        if !batch.to.is_empty() {
-            match self.engine.handle(&batch).await? {
-                Handled::Done => self.done(&batch),
-                // What the walk took for seen is to be seen again, from where the positions are.
-                Handled::Overtaken | Handled::Failed => self.walk_anew(batch.to.keys()),
-            }
+        let (batch, passed) = self.gather(&positions).await?;
+        // What lies before the positions is passed without a word to the database.
+        let handled = if batch.to.is_empty() { Handled::Done } else { self.engine.handle(&batch).await? };
+        match handled {
+            Handled::Done => self.done(&batch, &passed),
+            // What the walk took for seen is to be seen again, from where the positions are.
+            Handled::Overtaken | Handled::Failed => self.walk_anew(batch.to.keys()),
         }
         self.retry_due().await
     }
@@ -238,43 +247,49 @@ impl Slot {
         }
     }
 
-    /// The next events of all places, in their order; up to those that are known to fail.
-    async fn gather(&mut self, positions: &Positions) -> Result<Batch, Trouble> {
-        let mut batch = Batch::default();
+    /// The next events of all places, in their order, up to those that are known to fail; and how many records of each
+    /// place need not be looked at again when they are handled.
+    async fn gather(&mut self, positions: &Positions) -> Result<(Batch, Passed), Trouble> {
+        let (mut batch, mut passed) = (Batch::default(), Passed::new());
         let mut room = self.engine.batch_events_max();
         let name = self.engine.consumer().name();
         for (place, pending) in &mut self.places {
             let from = positions.get(place).copied().unwrap_or_default();
             let failing = self.engine.failing_at(*place);
-            let mut walk = Walk { store: self.engine.store(), name, place: *place, failing, to: from };
-            walk.walk(pending, &mut batch, &mut room).await?;
+            let (store, values) = (self.engine.store(), &self.values);
+            let mut walk = Walk { store, values, name, place: *place, failing, to: from };
+            let set_aside = batch.foreign.len();
+            passed.insert(*place, walk.walk(pending, &mut batch, &mut room).await?);
             if fault::is_on(Fault::StoreOffsetRead) {
                 walk.to.kafka_offset =
                     pending.items.back().map(|item| item.offset + 1).or(walk.to.kafka_offset);
             }
-            if walk.to != from {
+            // What is set aside is kept only if the position is still where this process believes it to be.
+            if walk.to != from || batch.foreign.len() > set_aside {
                 batch.to.insert(*place, walk.to);
             }
             if room == 0 {
                 break;
             }
         }
-        Ok(batch)
+        Ok((batch, passed))
     }
 
     /// Forgets what was handled.
-    fn done(&mut self, batch: &Batch) {
+    fn done(&mut self, batch: &Batch, passed: &Passed) {
         for event in &batch.events {
             if let Some(pending) = self.places.get_mut(&(event.stream, event.lane)) {
                 pending.last = Some((event.position, event.hash));
             }
         }
-        for (place, to) in &batch.to {
-            let Some(pending) = self.places.get_mut(place) else { continue };
-            pending.gone.clear();
-            let next = to.kafka_offset.unwrap_or(0);
-            while pending.items.front().is_some_and(|item| item.offset < next) {
-                pending.items.pop_front();
+        for place in batch.to.keys() {
+            if let Some(pending) = self.places.get_mut(place) {
+                pending.gone.clear();
+            }
+        }
+        for (place, count) in passed {
+            if let Some(pending) = self.places.get_mut(place) {
+                pending.items.drain(..*count);
             }
         }
     }
@@ -292,25 +307,13 @@ impl Slot {
             }
             let event = log::behind(self.engine.store().reads(), place.0, place.1, mark.position, 1).await?;
             let Some(event) = event.into_iter().next() else { continue };
-            let item = self.places.get(&place).and_then(|pending| pending.offset_of(failing));
-            let to =
-                Mark { position: failing, kafka_offset: item.map(|offset| offset + 1).or(mark.kafka_offset) };
-            let batch = Batch { events: vec![event.clone()], foreign: Vec::new(), to: [(place, to)].into() };
-            if self.engine.retry(event, to).await? == Handled::Done {
-                self.done(&batch);
+            let batch = Batch { events: vec![event.clone()], ..Batch::default() };
+            // The next walk meets its record, and the offset goes on with it.
+            if self.engine.retry(event, Mark { position: failing, ..*mark }).await? == Handled::Done {
+                self.done(&batch, &Passed::new());
             }
         }
         Ok(())
-    }
-}
-
-impl Pending {
-    fn offset_of(&self, position: i64) -> Option<i64> {
-        let found = self.items.iter().find(|item| match &item.content {
-            Content::Event(event) | Content::Claim(event) => event.position == position,
-            Content::Foreign(_) => false,
-        });
-        found.map(|item| item.offset)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The walk over what waits of one place: each record must follow the one before it.
 
 use domain::chain::Hash;
+use schema::headers::CONTENT_TYPE_AVRO;
 use store::{
     Store,
     batch::LogEvent,
@@ -8,7 +9,11 @@ use store::{
     log::{self, Span},
 };
 
-use super::slot::{Content, Item, Lying, Pending};
+use super::{
+    record,
+    slot::{Content, Item, Lying, Pending},
+    values::Values,
+};
 use crate::{
     dead_letter::Foreign,
     engine::{Batch, Stopped, Trouble},
@@ -19,6 +24,7 @@ use crate::{
 /// Walks over what waits of one place.
 pub(super) struct Walk<'a> {
     pub(super) store: &'a Store,
+    pub(super) values: &'a Values,
     pub(super) name: &'static str,
     pub(super) place: Place,
     /// The position that is not to be reached.
@@ -27,25 +33,30 @@ pub(super) struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Takes what follows, as long as there is room, and sets aside what is not of this log.
+    /// Takes what follows, as long as there is room, and sets aside what is not of this log. Gives how many records were
+    /// passed.
+    ///
+    /// The offset stays that of the position. A record before the position's own says nothing about how far the consumer
+    /// has come: whoever reads it may hold it still although another has taken the place over and gone on, and would move
+    /// the other's offset back. The position's own record says where to go on, in a topic that was made anew as well,
+    /// where that is a smaller offset than the one that was stored.
     pub(super) async fn walk(
         &mut self,
         pending: &mut Pending,
         batch: &mut Batch,
         room: &mut usize,
-    ) -> Result<(), Trouble> {
+    ) -> Result<usize, Trouble> {
         let mut last = pending.last;
-        for item in &pending.items {
+        for (passed, item) in pending.items.iter().enumerate() {
             if *room == 0 {
-                break;
+                return Ok(passed);
             }
-            let (event, is_claim) = match &item.content {
+            let event = match &item.content {
                 Content::Foreign(message) => {
                     self.set_aside(message.clone(), batch);
                     continue;
                 }
-                Content::Event(event) => (event, false),
-                Content::Claim(event) => (event, true),
+                Content::Event(event) | Content::Avro(event, _) | Content::Claim(event) => event,
             };
             if fault::is_on(Fault::SkipGapCheck) && event.position > self.to.position + 1 {
                 self.to.position = event.position - 1;
@@ -59,18 +70,20 @@ impl Walk<'_> {
                 let filled = self.fill_up(event.position - 1, batch, room).await?;
                 last = filled.or(last);
                 if *room == 0 {
-                    break;
+                    return Ok(passed);
                 }
             }
             let next = self.to.position + 1;
-            if event.position <= self.to.position {
+            if event.position == self.to.position {
                 self.to.kafka_offset = Some(behind(item.offset));
+            }
+            if event.position <= self.to.position {
                 continue;
             }
             if self.failing == Some(next) || event.position != next {
-                break;
+                return Ok(passed);
             }
-            let event = if is_claim { self.load_from_log(next).await? } else { event.clone() };
+            let Some(event) = self.complete(item, event, batch).await? else { continue };
             let follows =
                 last.is_none_or(|(position, hash)| position + 1 != next || event.seal(&hash) == event.hash);
             if !follows {
@@ -83,7 +96,45 @@ impl Walk<'_> {
             batch.events.push(event);
             *room -= 1;
         }
-        Ok(())
+        Ok(pending.items.len())
+    }
+
+    /// The event with its payload. Where the value cannot be read, although all else says that it is of this log, the
+    /// value is set aside and the event is taken from the log, if the log says so, too.
+    async fn complete(
+        &mut self,
+        item: &Item,
+        event: &LogEvent,
+        batch: &mut Batch,
+    ) -> Result<Option<LogEvent>, Trouble> {
+        let Content::Avro(_, value) = &item.content else {
+            let is_claim = matches!(item.content, Content::Claim(_));
+            return if is_claim {
+                self.load_from_log(event.position).await.map(Some)
+            } else {
+                Ok(Some(event.clone()))
+            };
+        };
+        match self.values.read(event, value).await {
+            Ok(event) => Ok(Some(event)),
+            Err(error) if error.may_pass() => Err(Trouble::Transient(error.to_string())),
+            Err(error) => {
+                let headers = record::headers(event, CONTENT_TYPE_AVRO).into_iter();
+                let message = Foreign {
+                    place: self.place,
+                    offset: item.offset,
+                    key: Some(event.merchant_id.to_string().into_bytes()),
+                    payload: Some(value.clone()),
+                    headers: headers.map(|(name, text)| (name.to_owned(), Some(text.into_bytes()))).collect(),
+                    reason: error.to_string(),
+                };
+                self.set_aside(message, batch);
+                let (stream, lane) = self.place;
+                let found = log::behind(self.store.reads(), stream, lane, event.position - 1, 1).await?;
+                let is_it = |found: &LogEvent| found.position == event.position && found.hash == event.hash;
+                Ok(found.into_iter().find(is_it))
+            }
+        }
     }
 
     fn set_aside(&mut self, message: Foreign, batch: &mut Batch) {
@@ -95,7 +146,8 @@ impl Walk<'_> {
             reason = message.reason,
             "a message that is not of this log is set aside"
         );
-        self.to.kafka_offset = Some(message.offset + 1);
+        // It has no position, so nothing says that it lies behind what was handled unless its offset does.
+        self.to.kafka_offset = self.to.kafka_offset.max(Some(message.offset + 1));
         batch.foreign.push(message);
     }
 

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, future::Future};
 
+use domain::event::Stream;
+
 use crate::{
     kafka::{
         ends::{End, EndsError, Letters, Noted},
@@ -14,6 +16,9 @@ use crate::{
 
 pub trait Broker: Clone + Send + Sync + 'static {
     type Publisher: Publish;
+
+    /// What the topic of a stream is called.
+    fn topic(&self, stream: Stream) -> String;
 
     /// Makes the topics that are missing and checks the others.
     fn ensure_topics(&self, lanes: u16) -> impl Future<Output = Result<Checked, TopicError>> + Send;

@@ -26,6 +26,7 @@ use std::{
 };
 
 use domain::{event::Stream, lane::Lane};
+use registry::RegistryError;
 use store::{
     Store,
     batch::LogEvent,
@@ -47,8 +48,9 @@ use crate::{
     kafka::{
         ends::EndsError,
         publisher::{LastOffsets, PublishError},
-        record::{self, Outgoing, Topic},
+        record::{self, Outgoing, Topic, header},
         topics::TopicError,
+        values::{Format, Values},
     },
     position::Place,
 };
@@ -96,6 +98,8 @@ enum Trouble {
     Ends(#[from] EndsError),
     #[error("Kafka did not take what was published: {0}")]
     Publish(#[from] PublishError),
+    #[error("events cannot be written in Avro: {0}")]
+    Schemas(#[from] RegistryError),
     #[error(
         "{} lane {lane}: the topic ends at position {published} and the log at {head}: the log has lost events \
          that the world has seen; restore it to a later moment. Nothing is published",
@@ -116,6 +120,7 @@ impl Trouble {
             Self::Database(_)
             | Self::Ends(_)
             | Self::Publish(_)
+            | Self::Schemas(_)
             | Self::Topics(TopicError::Unavailable { .. }) => true,
             Self::Topics(_) | Self::TopicAhead { .. } | Self::AnotherLog { .. } => false,
         }
@@ -126,6 +131,7 @@ impl Trouble {
 pub async fn run<B: Broker>(
     store: Store,
     broker: B,
+    values: Values,
     settings: Settings,
     groups: Groups,
     mut stopping: watch::Receiver<bool>,
@@ -135,7 +141,7 @@ pub async fn run<B: Broker>(
     // Ends with this future, whoever ends it.
     let mut keepers = JoinSet::new();
     keepers.spawn(keeper);
-    let mut relay = Relay { store, broker, settings, groups, standing, published: Arc::default() };
+    let mut relay = Relay { store, broker, values, settings, groups, standing, published: Arc::default() };
     let mut pause = BACKOFF_MIN;
     while !*stopping.borrow() {
         if relay.epoch().is_none() {
@@ -170,6 +176,7 @@ pub async fn run<B: Broker>(
 pub async fn catch_up<B: Broker>(
     store: Store,
     broker: B,
+    values: Values,
     settings: Settings,
     groups: Groups,
     published: Arc<AtomicU64>,
@@ -181,7 +188,7 @@ pub async fn catch_up<B: Broker>(
     keepers.spawn(keeper);
     let (_never, mut stopping) = watch::channel(false);
     let patience = Instant::now() + settings.lease * LEASES_WAITED_FOR;
-    let mut relay = Relay { store, broker, settings, groups, standing, published };
+    let mut relay = Relay { store, broker, values, settings, groups, standing, published };
     while relay.epoch().is_none() {
         if Instant::now() > patience {
             return Err(
@@ -210,11 +217,19 @@ pub async fn catch_up<B: Broker>(
 struct Relay<B> {
     store: Store,
     broker: B,
+    values: Values,
     settings: Settings,
     groups: Groups,
     standing: watch::Receiver<Option<Standing>>,
     /// Events published by this process.
     published: Arc<AtomicU64>,
+}
+
+/// How events become records.
+struct Writing {
+    format: Format,
+    /// A larger value is not published as it is.
+    bytes_max: usize,
 }
 
 /// The next events of the log.
@@ -245,8 +260,10 @@ impl<B: Broker> Relay<B> {
         }
         let mut broker = self.broker.clone();
         broker.limit_message_bytes(checked.message_bytes_max);
+        let format = self.values.format(|stream| broker.topic(stream)).await?;
+        let writing = Writing { format, bytes_max: broker.message_bytes_max() };
         let publisher = broker.publisher().await?;
-        let led = self.publish_all(&publisher, &broker, stopping, once).await;
+        let led = self.publish_all(&publisher, &broker, &writing, stopping, once).await;
         publisher.close().await;
         led
     }
@@ -255,10 +272,10 @@ impl<B: Broker> Relay<B> {
         &mut self,
         publisher: &B::Publisher,
         broker: &B,
+        writing: &Writing,
         stopping: &mut watch::Receiver<bool>,
         once: bool,
     ) -> Result<(), Trouble> {
-        let bytes_max = broker.message_bytes_max();
         let mut progress = recovery::find_out(&self.store, broker).await?;
         let mut commits = self.store.commits();
         let mut noted_at = Instant::now();
@@ -275,7 +292,8 @@ impl<B: Broker> Relay<B> {
             let mut letters = Vec::new();
             if letters_at.is_none_or(|at| at.elapsed() > DEAD_LETTERS_INTERVAL) {
                 letters_at = Some(Instant::now());
-                letters = dead_letters::unpublished(self.store.reads(), &self.groups, bytes_max).await?;
+                letters =
+                    dead_letters::unpublished(self.store.reads(), &self.groups, writing.bytes_max).await?;
             }
             if noted_at.elapsed() > NOTE_INTERVAL && !progress.is_noted {
                 self.note(&mut progress, epoch).await?;
@@ -286,7 +304,7 @@ impl<B: Broker> Relay<B> {
                 checked_at = Instant::now();
             }
             if !batch.events.is_empty() || !letters.is_empty() {
-                let sent = self.send(publisher, bytes_max, &mut progress, batch, letters).await?;
+                let sent = self.send(publisher, writing, &mut progress, batch, letters).await?;
                 if fault::is_on(Fault::NoteBeforePublish) {
                     self.note_early(&sent, &mut progress, epoch).await?;
                 }
@@ -355,7 +373,7 @@ impl<B: Broker> Relay<B> {
     async fn send(
         &self,
         publisher: &B::Publisher,
-        bytes_max: usize,
+        writing: &Writing,
         progress: &mut Progress,
         mut batch: Batch,
         letters: Vec<dead_letters::Letter>,
@@ -374,7 +392,7 @@ impl<B: Broker> Relay<B> {
             let reads_on = more_waits && batches < BATCHES_A_TRANSACTION_MAX;
             let next =
                 async { if reads_on { self.read(&mut progress.read).await.map(Some) } else { Ok(None) } };
-            let hand_over = async { publisher.send(encode_all(events, bytes_max).await).await };
+            let hand_over = async { publisher.send(encode_all(events, writing).await).await };
             let (next, handed_over) = tokio::join!(next, hand_over);
             handed_over?;
             match next? {
@@ -430,26 +448,27 @@ impl<B: Broker> Relay<B> {
 }
 
 /// Gives way now and then, so that what is read meanwhile gets on.
-async fn encode_all(events: Vec<LogEvent>, bytes_max: usize) -> Vec<Outgoing> {
+async fn encode_all(events: Vec<LogEvent>, writing: &Writing) -> Vec<Outgoing> {
     let mut records = Vec::with_capacity(events.len());
     for (number, event) in events.iter().enumerate() {
         if number % EVENTS_ENCODED_AT_ONCE_MAX == EVENTS_ENCODED_AT_ONCE_MAX - 1 {
             tokio::task::yield_now().await;
         }
-        records.push(encode(event, bytes_max));
+        records.push(encode(event, writing));
     }
     records
 }
 
-fn encode(event: &LogEvent, bytes_max: usize) -> Outgoing {
-    if event.payload.len() > bytes_max {
+fn encode(event: &LogEvent, Writing { format, bytes_max }: &Writing) -> Outgoing {
+    let record = record::encode(event, format, *bytes_max);
+    if record.headers.last().is_some_and(|(name, _)| *name == header::CLAIM_CHECK) {
         tracing::error!(
             stream = event.stream.name(), lane = event.lane.0, position = event.position,
             event_id = %event.event_id, bytes = event.payload.len(), bytes_max,
             "the event is too large for its topic; a claim check stands in its place"
         );
     }
-    record::encode(event, bytes_max)
+    record
 }
 
 /// In the words of the first platform. Under load one line speaks for a batch.

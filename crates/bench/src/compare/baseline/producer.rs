@@ -13,7 +13,7 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer as _},
 };
 use store::batch::LogEvent;
-use stream::kafka::record;
+use stream::kafka::{record, values::Format};
 
 const FLUSH_TIMEOUT: Duration = Duration::from_mins(2);
 
@@ -49,7 +49,7 @@ fn run(servers: &str, topic: &str, sample: &[LogEvent], events: usize) -> Result
         .create()?;
     let begun = Instant::now();
     for event in sample.iter().cycle().take(events) {
-        let outgoing = record::encode(event, usize::MAX);
+        let outgoing = record::encode(event, &Format::Json, usize::MAX);
         let value = outgoing.value.unwrap_or_default();
         let mut headers = OwnedHeaders::new_with_capacity(outgoing.headers.len());
         for (key, value) in &outgoing.headers {

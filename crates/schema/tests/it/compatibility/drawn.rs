@@ -173,7 +173,7 @@ impl Drawn {
     fn evolved(&self, other: &Self, choices: &mut Choices) -> Self {
         match (choices.below(12), self) {
             (0, _) => other.clone(),
-            (1, Self::Union(branches)) => union([branches.as_slice(), &[other.clone()]].concat()),
+            (1, Self::Union(branches)) => union(branches.iter().chain([other]).cloned().collect()),
             (1, _) => union(vec![Self::Primitive("null"), self.clone()]),
             (2, Self::Union(branches)) => branches[choices.below(branches.len())].clone(),
             (2 | 3, Self::Primitive("int")) => Self::Primitive(["long", "float", "double"][choices.below(3)]),
@@ -243,7 +243,11 @@ proptest! {
 fn what_is_called_compatible_is_read() {
     const CASES: u32 = 2000;
     let (pairs, compatible) = (Cell::new(0), Cell::new(0));
-    let mut runner = TestRunner::new(ProptestConfig::with_cases(CASES));
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: CASES,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
     let cases = (fields(drawn()), drawn(), choices());
     let read = runner.run(&cases, |(fields, other, mut choices)| {
         let written = Drawn::Record(fields);

@@ -150,7 +150,7 @@ const EDITS: &[Edit] = &[
         ],
     },
     Edit {
-        what: "an id becomes sixteen bytes",
+        what: "a default goes while the last version has the field",
         old: r#""default": null, "doc": "The bulk"#,
         new: r#""doc": "The bulk"#,
         told: &[],
@@ -245,7 +245,6 @@ fn an_edit_that_breaks_a_reader_is_told_with_its_place_and_how_to_do_it_instead(
     }
 }
 
-/// One place more: a field of a type of sixteen bytes where there was text.
 #[test]
 fn an_id_that_becomes_sixteen_bytes_is_another_type() {
     let text = find("PaymentCreated", 2).unwrap().avro;

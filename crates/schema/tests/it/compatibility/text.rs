@@ -170,9 +170,8 @@ fn a_text_is_read_up_to_its_limits() {
 #[test]
 fn a_default_within_unions_within_unions_takes_no_time() {
     let depth = DEFAULT_DEPTH_MAX;
-    let opening: String = (0..depth)
-        .map(|at| format!(r#"[{{"type":"record","name":"R{at}","fields":[{{"name":"f","type":"#))
-        .collect();
+    let opened = |at: usize| format!(r#"[{{"type":"record","name":"R{at}","fields":[{{"name":"f","type":"#);
+    let opening = (0..depth).map(opened).collect::<Vec<_>>().concat();
     let of = format!("{opening}\"int\"{}", "}]}]".repeat(depth));
     let default = format!("{}1{}", r#"{"f":"#.repeat(depth), "}".repeat(depth));
     let started = Instant::now();
