@@ -42,8 +42,11 @@ fn of_the_topic(records: &[Record]) -> Vec<(&'static str, Vec<Record>)> {
         ("duplicate", with(&|records| records.insert(2, records[0].clone()))),
         ("duplicate", with(&|records| records.extend(records.clone()))),
         ("out of order", with(&|records| records.swap(0, 1))),
-        ("altered", with(&|records| records[1].value = records[1].value.replace("5000", "9000"))),
-        ("altered", with(&|records| records[1].value.clear())),
+        (
+            "altered",
+            with(&|records| records[1].bytes = records[1].value.replace("5000", "9000").into_bytes()),
+        ),
+        ("altered", with(&|records| records[1].bytes.clear())),
         ("altered", with(&|records| records[1].key = records[1].key.replace('-', ""))),
         ("altered", with(&|records| "somebody".clone_into(&mut records[1].key))),
         ("altered", with(&|records| drop(records[1].order.pop()))),

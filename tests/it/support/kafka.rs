@@ -175,14 +175,12 @@ impl Kafka {
         self.make_topic(name, LANES, &[("retention.ms", retention_ms)]);
         let producer: BaseProducer = self.client().create().unwrap();
         let topic = self.topic(name);
-        for Record { partition, key, headers, order, value, bytes, .. } in records {
-            // What is a text may have been changed as one.
-            let value = if std::str::from_utf8(bytes).is_ok() { value.as_bytes() } else { bytes };
+        for Record { partition, key, headers, order, bytes, .. } in records {
             let mut owned = OwnedHeaders::new();
             for key in order {
                 owned = owned.insert(Header { key, value: Some(&headers[key]) });
             }
-            let record = BaseRecord::to(&topic).partition(*partition).key(key).headers(owned).payload(value);
+            let record = BaseRecord::to(&topic).partition(*partition).key(key).headers(owned).payload(bytes);
             producer.send(record).map_err(|(error, _)| error).unwrap();
         }
         producer.flush(REQUEST).unwrap();
