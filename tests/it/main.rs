@@ -28,6 +28,7 @@ mod reconcile;
 mod reconcile_runs;
 mod reconcile_topics;
 mod schema_registry;
+mod schemas_command;
 mod settings;
 mod shutdown;
 mod withdrawals;

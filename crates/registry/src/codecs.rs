@@ -2,16 +2,23 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, LazyLock, PoisonError, RwLock},
 };
 
+use futures_util::future::try_join_all;
 use schema::{
-    catalogue::CATALOGUE,
+    catalogue::{CATALOGUE, Entry},
     codec::{BodyError, Codec},
     frame::{self, FrameError, SchemaId},
 };
 
 use crate::{RegistryError, Source, subject};
+
+/// Of the catalogue, in its order.
+static CODECS: LazyLock<Vec<Codec>> = LazyLock::new(|| {
+    let codec = |entry: &Entry| Codec::parse(entry.avro).expect("the schemas of the catalogue are tested");
+    CATALOGUE.iter().map(codec).collect()
+});
 
 /// Far more than a platform has; when a topic brings more, they are asked for again.
 const CODECS_CACHED_MAX: usize = 1000;
@@ -91,30 +98,34 @@ impl Codecs {
         &self,
         topic: impl Fn(domain::event::Stream) -> String,
     ) -> Result<Writers, RegistryError> {
-        let mut by_event = HashMap::new();
-        for entry in CATALOGUE {
+        let ids = CATALOGUE.iter().map(|entry| {
             let subject = subject(&topic(entry.stream), entry);
-            let id = self.source.id(&subject, entry.avro).await?.ok_or_else(|| {
-                RegistryError::NotRegistered { subject, event_type: entry.event_type, version: entry.version }
-            })?;
-            let codec = Codec::parse(entry.avro).expect("the schemas of the catalogue are tested");
-            by_event.insert((entry.event_type, entry.version), (id, codec));
-        }
-        Ok(Writers { by_event: Arc::new(by_event) })
+            async move {
+                self.source.id(&subject, entry.avro).await?.ok_or(RegistryError::NotRegistered {
+                    subject,
+                    event_type: entry.event_type,
+                    version: entry.version,
+                })
+            }
+        });
+        Ok(Writers { ids: try_join_all(ids).await?.into() })
     }
 }
 
 /// Writes events by the schemas of the catalogue.
 #[derive(Clone, Debug)]
 pub struct Writers {
-    by_event: Arc<HashMap<(&'static str, u16), (SchemaId, Codec)>>,
+    /// In the order of the catalogue.
+    ids: Arc<[SchemaId]>,
 }
 
 impl Writers {
     /// The event as a registry's serializer would write it; none, where it would not be read again to the byte: the chain
     /// of hashes is sealed over the JSON.
     pub fn write(&self, event_type: &str, version: u16, json: &str) -> Option<Vec<u8>> {
-        let (id, codec) = self.by_event.get(&(event_type, version))?;
+        let is_it = |entry: &Entry| entry.event_type == event_type && entry.version == version;
+        let place = CATALOGUE.iter().position(is_it)?;
+        let (id, codec) = (self.ids.get(place)?, CODECS.get(place)?);
         let mut value = Vec::with_capacity(json.len() / 2);
         value.extend_from_slice(&frame::header(*id));
         codec.write(json, &mut value).ok()?;

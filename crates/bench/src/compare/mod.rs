@@ -6,6 +6,7 @@
 //! what comes out. The program is the real executable, as a user starts it, at the log level `warn`.
 
 pub mod baseline;
+mod codec;
 mod database;
 mod effect;
 mod events;
@@ -138,6 +139,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "drain",
         about: "the relay drains a log, against a bare producer and Kafka's own ProducerPerformance",
         run: |context| Box::pin(events::drain(context)),
+    },
+    Scenario {
+        name: "avro",
+        about: "an event is written in Avro and read, against a library's values, and its size against JSON",
+        run: |context| Box::pin(codec::codec(context)),
     },
     Scenario {
         name: "consumers",
