@@ -18,6 +18,9 @@ const PROBE: (&str, &str) = ("FINTECH_PROBE", "1");
 const AVRO: (&str, &str) = ("Schemas__Format", "avro");
 const CONTENT_TYPE: &str = "application/vnd.apache.avro";
 
+/// What becomes of a value.
+type Damage = fn(&mut Vec<u8>);
+
 fn probed(kafka: &Kafka, kind: Kind, further: &[(&str, &str)]) -> Server {
     let variables: Vec<_> = further.iter().copied().chain([PROBE]).collect();
     let server = kafka.server(kind, &variables);
@@ -111,7 +114,7 @@ fn what_cannot_be_read_is_set_aside_and_its_event_is_handled() {
     eventually("the topic to hold the log", || (published() == 16).then_some(()));
     server.stop();
     let mut records = kafka.records("payment-events");
-    let damages: [(&str, fn(&mut Vec<u8>)); 7] = [
+    let damages: [(&str, Damage); 7] = [
         ("ends within", |bytes| bytes.truncate(bytes.len() - 3)),
         ("bytes behind its last field", |bytes| bytes.extend([1, 2, 3])),
         ("no schema with the id 4294967295", |bytes| bytes[1..5].fill(0xff)),
@@ -295,7 +298,7 @@ fn clients_of_others_read_our_topics() {
     }
 }
 
-/// The SDK of CloudEvents takes our JSON records for what they are.
+/// The SDK of `CloudEvents` takes our JSON records for what they are.
 #[test]
 fn the_sdk_of_cloud_events_reads_our_json() {
     let kafka = Kafka::new();

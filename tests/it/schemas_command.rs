@@ -13,6 +13,9 @@ use crate::support::{
 
 const CREATED: &str = "payment-events-com.fintechplatform.PaymentCreated";
 
+/// What somebody does to what was released.
+type Change = fn(&mut Value);
+
 fn released() -> Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/released.json");
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
@@ -49,20 +52,20 @@ fn what_was_released_is_as_it_was() {
 /// mode 76.
 #[test]
 fn an_incompatible_change_is_told_with_how_to_do_it_instead() {
-    let amount = |released: &mut Value| field(released, 2, "amountInMinorUnits")["type"] = json!("string");
-    let removed = |released: &mut Value| {
+    let amount: Change = |released| field(released, 2, "amountInMinorUnits")["type"] = json!("string");
+    let removed: Change = |released| {
         let more = json!({"name": "channel", "type": "string"});
         released[CREATED][1]["fields"].as_array_mut().unwrap().push(more);
     };
-    let required = |released: &mut Value| {
+    let required: Change = |released| {
         released[CREATED][1]["fields"].as_array_mut().unwrap().retain(|field| field["name"] != "currency");
     };
-    let renamed = |released: &mut Value| field(released, 2, "currency")["name"] = json!("currencyCode");
-    let changes: [(&dyn Fn(&mut Value), &[&str]); 4] = [
-        (&amount, &["TYPE_MISMATCH at /fields/5/type", "long", "string"]),
-        (&removed, &["READER_FIELD_MISSING_DEFAULT_VALUE", "channel", "default"]),
-        (&required, &["READER_FIELD_MISSING_DEFAULT_VALUE at /fields/6", "currency", "default"]),
-        (&renamed, &["currencyCode", "Version 2 cannot read the new schema", "default"]),
+    let renamed: Change = |released| field(released, 2, "currency")["name"] = json!("currencyCode");
+    let changes: [(Change, &[&str]); 4] = [
+        (amount, &["TYPE_MISMATCH at /fields/5/type", "long", "string"]),
+        (removed, &["READER_FIELD_MISSING_DEFAULT_VALUE", "channel", "default"]),
+        (required, &["READER_FIELD_MISSING_DEFAULT_VALUE at /fields/6", "currency", "default"]),
+        (renamed, &["currencyCode", "Version 2 cannot read the new schema", "default"]),
     ];
     for (change, expected) in changes {
         let mut released = released();

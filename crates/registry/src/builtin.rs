@@ -174,13 +174,11 @@ impl Builtin {
     /// Where a schema is registered in a subject.
     pub async fn lookup(&self, subject: &str, text: &str, among: Among) -> Result<Registered, RegistryError> {
         let text = Text::parse(text).await?;
-        match self.find(subject, &text, among).await? {
-            Some(found) => Ok(found),
-            None => {
-                self.versions(subject, Among::All).await?;
-                Err(RegistryError::SchemaNotFound)
-            }
+        if let Some(found) = self.find(subject, &text, among).await? {
+            return Ok(found);
         }
+        self.versions(subject, Among::All).await?;
+        Err(RegistryError::SchemaNotFound)
     }
 
     async fn find(
@@ -506,7 +504,7 @@ async fn insert_schema(held: &mut dyn Transaction, text: &Text) -> Result<i64, R
     let rows = held.query("select last_schema_id from schema_registry where id = 1", Vec::new()).await?;
     let id = rows.first().ok_or_else(|| RegistryError::Broken("the registry's row is gone".to_owned()))?;
     let id = id.int(0)?;
-    let params = vec![id.into(), text.fingerprint.to_vec().into(), text.text.as_str().into()];
+    let params = vec![id.into(), text.fingerprint.to_vec().into(), text.json.as_str().into()];
     held.execute("insert into schemas (id, fingerprint, text) values ($1, $2, $3)", params).await?;
     Ok(id)
 }

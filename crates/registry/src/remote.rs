@@ -124,8 +124,8 @@ fn described(error: &dyn std::error::Error) -> String {
     }
 }
 
-fn avro(text: &str) -> Option<Value> {
-    Some(json!({"schema": text, "schemaType": "AVRO"}))
+fn avro(text: &str) -> Value {
+    json!({"schema": text, "schemaType": "AVRO"})
 }
 
 impl Source for Remote {
@@ -150,7 +150,7 @@ impl Source for Remote {
         text: &'a str,
     ) -> BoxFuture<'a, Result<Option<SchemaId>, RegistryError>> {
         Box::pin(async move {
-            let answer = self.ask(Method::POST, &["subjects", subject], &[], avro(text)).await?;
+            let answer = self.ask(Method::POST, &["subjects", subject], &[], Some(avro(text))).await?;
             match answer.code() {
                 40401 | 40403 => Ok(None),
                 _ if answer.status.is_success() => answer.id().map(Some),
@@ -166,7 +166,7 @@ impl Source for Remote {
     ) -> BoxFuture<'a, Result<Vec<String>, RegistryError>> {
         Box::pin(async move {
             let path = ["compatibility", "subjects", subject, "versions"];
-            let answer = self.ask(Method::POST, &path, &[("verbose", "true")], avro(text)).await?;
+            let answer = self.ask(Method::POST, &path, &[("verbose", "true")], Some(avro(text))).await?;
             if answer.code() == 40401 {
                 return Ok(Vec::new());
             }
@@ -192,7 +192,7 @@ impl Source for Remote {
     ) -> BoxFuture<'a, Result<SchemaId, RegistryError>> {
         Box::pin(async move {
             let path = ["subjects", subject, "versions"];
-            let answer = self.ask(Method::POST, &path, &[], avro(text)).await?;
+            let answer = self.ask(Method::POST, &path, &[], Some(avro(text))).await?;
             if answer.status.is_success() { answer.id() } else { Err(answer.refused()) }
         })
     }

@@ -9,7 +9,8 @@ use crate::RegistryError;
 /// A schema that was checked.
 #[derive(Clone, Debug)]
 pub struct Text {
-    pub text: String,
+    /// As it was written, without the white space.
+    pub json: String,
     pub schema: Schema,
     /// The same for texts that differ in white space, the order of attributes, and `{"type": "string"}` for `"string"`.
     /// Anything else makes another schema of it, even a word in a `doc`: whoever registers a text is to find it.
@@ -34,7 +35,7 @@ impl Text {
         let schema = schema::compatibility::parse(text).map_err(|error| refused(&error))?;
         let value: Value = serde_json::from_str(text).map_err(|error| refused(&error))?;
         let fingerprint = Sha256::digest(canonical(&value).to_string()).into();
-        Ok(Self { text: value.to_string(), schema, fingerprint })
+        Ok(Self { json: value.to_string(), schema, fingerprint })
     }
 }
 

@@ -7,10 +7,7 @@ use std::{
 };
 
 use apache_avro::{
-    Schema,
-    reader::datum::GenericDatumReader,
-    types::Value,
-    writer::datum::GenericDatumWriter,
+    Schema, reader::datum::GenericDatumReader, types::Value, writer::datum::GenericDatumWriter,
 };
 use schema::{catalogue::CATALOGUE, codec::Codec, documents::Example, frame::HEADER_BYTES};
 

@@ -7,4 +7,5 @@ mod backend;
 #[path = "../../../store/tests/it/calls.rs"]
 mod calls;
 mod recorder;
+mod records;
 mod runtime;
