@@ -21,7 +21,7 @@ pub enum Schemas {
     List(Target),
     /// Print the schema of an event
     Show {
-        /// PaymentCreated, or PaymentCreated.v1; without a version the newest
+        /// With a version, as in `PaymentCreated.v1`, or without: the newest
         event: String,
         /// As JSON Schema, of the form that events have by default, and not as Avro
         #[arg(long)]
@@ -29,9 +29,9 @@ pub enum Schemas {
     },
     /// Show what a version of an event changes, and whether readers of either version can read the other
     Diff {
-        /// PaymentCreated.v1
+        /// Such as `PaymentCreated.v1`
         from: String,
-        /// PaymentCreated.v2
+        /// Such as `PaymentCreated.v2`
         to: String,
     },
     /// Compare this program's schemas with those that are registered; end with 1 when they may not be registered beside them
@@ -202,13 +202,12 @@ async fn register(place: &Place<'_>) -> anyhow::Result<ExitCode> {
     for entry in CATALOGUE {
         let subject = place.subject(entry);
         let known = place.source.id(&subject, entry.avro).await?;
-        let id = match known {
-            Some(id) => id,
-            None => {
-                // The log is replayed to readers of any age, so every version must do for every reader.
-                place.source.set_level(&subject, Level::FullTransitive).await?;
-                place.source.register(&subject, entry.avro).await?
-            }
+        let id = if let Some(id) = known {
+            id
+        } else {
+            // The log is replayed to readers of any age, so every version must do for every reader.
+            place.source.set_level(&subject, Level::FullTransitive).await?;
+            place.source.register(&subject, entry.avro).await?
         };
         let was = if known.is_some() { "was" } else { "is now" };
         output::line(format_args!("{} {was} registered as {subject} with the id {id}.", name_of(entry)));
