@@ -1,6 +1,12 @@
 //! `fintech schemas`: what it shows, and that a change that would break somebody is told before it is registered.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
+    path::Path,
+    sync::mpsc,
+};
 
 use serde_json::{Value, json};
 
@@ -190,4 +196,69 @@ fn settings_of_a_registry_are_checked() {
         assert!(told.contains(expected), "{told}");
         assert!(!told.contains("hunter2"), "{told}");
     }
+}
+
+/// A registry of somebody else, which asks who it is, or says nothing at all. Gives its address, and what it was sent.
+fn registry_of_others(answer: Option<&'static str>) -> (String, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/registry", listener.local_addr().unwrap());
+    let (tell, told) = mpsc::channel();
+    // Ends with the tests.
+    std::thread::spawn(move || {
+        let mut silent = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = String::new();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            while reader.read_line(&mut head).unwrap_or(0) > 2 {}
+            let _ = tell.send(head);
+            match answer {
+                Some(answer) => drop(stream.write_all(answer.as_bytes())),
+                None => silent.push(stream),
+            }
+        }
+    });
+    (url, told)
+}
+
+const UNAUTHORIZED: &str = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 48\r\nconnection: close\r\n\r\n\
+     {\"error_code\":40101,\"message\":\"who goes there?\"}";
+
+#[test]
+fn a_registry_is_told_who_asks() {
+    let folder = Folder::new();
+    for (variables, expected) in [
+        (
+            &[("Schemas__RegistryUser", "u"), ("Schemas__RegistryPassword", "hunter2")][..],
+            "Basic dTpodW50ZXIy",
+        ),
+        (&[("Schemas__RegistryToken", "hunter2")], "Bearer hunter2"),
+    ] {
+        let (url, sent) = registry_of_others(Some(UNAUTHORIZED));
+        let variables: Vec<_> =
+            variables.iter().copied().chain([("Schemas__RegistryUrl", url.as_str())]).collect();
+        let Ended { code, stdout, stderr } = program::run(folder.path(), &["schemas", "check"], &variables);
+        assert_eq!(code, Some(2), "{stdout}{stderr}");
+        assert!(stderr.contains("the registry answered 40101 (who goes there?)"), "{stderr}");
+        assert!(!stderr.contains("hunter2"), "{stderr}");
+        let head = sent.recv().unwrap();
+        assert!(
+            head.starts_with(
+                "POST /registry/subjects/merchant-events-com.fintechplatform.MerchantCreated HTTP/1.1"
+            ),
+            "{head}"
+        );
+        assert!(head.to_lowercase().contains(&format!("authorization: {expected}").to_lowercase()), "{head}");
+    }
+}
+
+/// Failure mode 78: a registry that takes connections and answers nothing does not hold anybody for ever.
+#[test]
+fn a_registry_that_says_nothing_is_given_up() {
+    let folder = Folder::new();
+    let (url, _sent) = registry_of_others(None);
+    let variables = [("Schemas__RegistryUrl", url.as_str())];
+    let Ended { code, stderr, .. } = program::run(folder.path(), &["schemas", "check"], &variables);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("the registry does not answer") && stderr.contains("timed out"), "{stderr}");
 }

@@ -207,8 +207,10 @@ impl Process {
             "--database",
             database,
         ];
-        let variables: Vec<(&str, &str)> =
+        let mut variables: Vec<(&str, &str)> =
             variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        // With each start another one: the topics hold both, whoever publishes.
+        variables.push(("Schemas__Format", if self.starts.is_multiple_of(2) { "avro" } else { "json" }));
         let mut command = program::command(folder, &arguments, &variables);
         self.child = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
     }

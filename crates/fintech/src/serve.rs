@@ -30,7 +30,7 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut stop_signals = StopSignals::listen()?;
     let listener = if settings.roles.api { Some(bind(settings.listen, "--listen").await?) } else { None };
     let operations = bind_aside(settings.operations, "metrics and probes", "--operations").await?;
-    let registry = bind_aside(settings.registry, "the schema registry", "--registry").await?;
+    let registry = bind_aside(settings.registry, "schemas", "--registry").await?;
     let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
     let operations_address = operations.as_ref().map(TcpListener::local_addr).transpose()?;
     let registry_address = registry.as_ref().map(TcpListener::local_addr).transpose()?;
@@ -123,7 +123,7 @@ async fn bind_aside(aside: Option<Aside>, what: &str, flag: &str) -> anyhow::Res
     let Some(Aside { address, is_wanted }) = aside else { return Ok(None) };
     match bind(address, flag).await {
         Err(error) if !is_wanted => {
-            tracing::warn!("not served here: {what}: {error}");
+            tracing::warn!("{what} are not served: {error}");
             Ok(None)
         }
         bound => bound.map(Some),

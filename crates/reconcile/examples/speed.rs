@@ -49,7 +49,7 @@ async fn main() -> Outcomes<()> {
     let db = store::open_reads(&Location::Sqlite(path), reconcile::READERS)?;
     let (_stop, stopping) = watch::channel(false);
     let (began, cpu) = (Instant::now(), cpu_seconds()?);
-    let settings = reconcile::Settings { kafka: None, load_percent_max: 100 };
+    let settings = reconcile::Settings { topics: None, load_percent_max: 100 };
     let (_, summary) = reconcile::run(&store, db.as_ref(), &settings, &mut Breaks, stopping).await?;
     let (seconds, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds()? - cpu);
     let events = f64::from(u32::try_from(summary.events)?);

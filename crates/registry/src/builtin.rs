@@ -5,7 +5,6 @@
 //! another schema, and records that were written meanwhile would be read by that one.
 
 use domain::event::Stream;
-use futures_util::future::BoxFuture;
 use schema::{
     catalogue::CATALOGUE,
     compatibility::{self, Incompatibility, Level},
@@ -18,7 +17,7 @@ use store::{
 
 use crate::{
     RegistryError, SUBJECT_CHARS_MAX, SUBJECTS_MAX, VERSIONS_A_SUBJECT_MAX,
-    source::{Source, subject},
+    source::{Asking, Source, subject},
     text::Text,
 };
 
@@ -361,41 +360,29 @@ impl Builtin {
 }
 
 impl Source for Builtin {
-    fn schema(&self, id: SchemaId) -> BoxFuture<'_, Result<Option<String>, RegistryError>> {
+    fn schema(&self, id: SchemaId) -> Asking<'_, Option<String>> {
         Box::pin(self.schema(id))
     }
 
-    fn id<'a>(
-        &'a self,
-        subject: &'a str,
-        text: &'a str,
-    ) -> BoxFuture<'a, Result<Option<SchemaId>, RegistryError>> {
+    fn id<'a>(&'a self, subject: &'a str, text: &'a str) -> Asking<'a, Option<SchemaId>> {
         Box::pin(async move {
             let text = Text::parse(text).await?;
             Ok(self.find(subject, &text, Among::Alive).await?.map(|found| found.id))
         })
     }
 
-    fn check<'a>(
-        &'a self,
-        subject: &'a str,
-        text: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<String>, RegistryError>> {
+    fn check<'a>(&'a self, subject: &'a str, text: &'a str) -> Asking<'a, Vec<String>> {
         Box::pin(async move {
             let found = self.check(subject, text, None).await?;
             Ok(found.iter().map(ToString::to_string).collect())
         })
     }
 
-    fn register<'a>(
-        &'a self,
-        subject: &'a str,
-        text: &'a str,
-    ) -> BoxFuture<'a, Result<SchemaId, RegistryError>> {
+    fn register<'a>(&'a self, subject: &'a str, text: &'a str) -> Asking<'a, SchemaId> {
         Box::pin(self.register(subject, text))
     }
 
-    fn set_level<'a>(&'a self, subject: &'a str, level: Level) -> BoxFuture<'a, Result<(), RegistryError>> {
+    fn set_level<'a>(&'a self, subject: &'a str, level: Level) -> Asking<'a, ()> {
         Box::pin(self.set_subject_level(subject, level))
     }
 }

@@ -13,7 +13,7 @@ pub use codecs::{Codecs, Read, ReadError, Writers};
 pub use error::RegistryError;
 pub use remote::{Credentials, Remote};
 pub use schema::compatibility::{Incompatibility, Level};
-pub use source::{Source, subject};
+pub use source::{Asking, Source, subject};
 
 /// Of what registries send and are sent.
 pub const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";

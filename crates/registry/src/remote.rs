@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use reqwest::{Client, Method, StatusCode, Url};
 use schema::{compatibility::Level, frame::SchemaId};
 use serde_json::{Value, json};
 
-use crate::{MEDIA_TYPE, RegistryError, source::Source};
+use crate::{
+    MEDIA_TYPE, RegistryError,
+    source::{Asking, Source},
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For a request and its answer. A registry that is away is asked again by whoever needs it.
@@ -129,7 +131,7 @@ fn avro(text: &str) -> Value {
 }
 
 impl Source for Remote {
-    fn schema(&self, id: SchemaId) -> BoxFuture<'_, Result<Option<String>, RegistryError>> {
+    fn schema(&self, id: SchemaId) -> Asking<'_, Option<String>> {
         Box::pin(async move {
             let answer = self.ask(Method::GET, &["schemas", "ids", &id.to_string()], &[], None).await?;
             if answer.status == StatusCode::NOT_FOUND && answer.code() == 40403 {
@@ -144,11 +146,7 @@ impl Source for Remote {
         })
     }
 
-    fn id<'a>(
-        &'a self,
-        subject: &'a str,
-        text: &'a str,
-    ) -> BoxFuture<'a, Result<Option<SchemaId>, RegistryError>> {
+    fn id<'a>(&'a self, subject: &'a str, text: &'a str) -> Asking<'a, Option<SchemaId>> {
         Box::pin(async move {
             let answer = self.ask(Method::POST, &["subjects", subject], &[], Some(avro(text))).await?;
             match answer.code() {
@@ -159,11 +157,7 @@ impl Source for Remote {
         })
     }
 
-    fn check<'a>(
-        &'a self,
-        subject: &'a str,
-        text: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<String>, RegistryError>> {
+    fn check<'a>(&'a self, subject: &'a str, text: &'a str) -> Asking<'a, Vec<String>> {
         Box::pin(async move {
             let path = ["compatibility", "subjects", subject, "versions"];
             let answer = self.ask(Method::POST, &path, &[("verbose", "true")], Some(avro(text))).await?;
@@ -185,11 +179,7 @@ impl Source for Remote {
         })
     }
 
-    fn register<'a>(
-        &'a self,
-        subject: &'a str,
-        text: &'a str,
-    ) -> BoxFuture<'a, Result<SchemaId, RegistryError>> {
+    fn register<'a>(&'a self, subject: &'a str, text: &'a str) -> Asking<'a, SchemaId> {
         Box::pin(async move {
             let path = ["subjects", subject, "versions"];
             let answer = self.ask(Method::POST, &path, &[], Some(avro(text))).await?;
@@ -197,7 +187,7 @@ impl Source for Remote {
         })
     }
 
-    fn set_level<'a>(&'a self, subject: &'a str, level: Level) -> BoxFuture<'a, Result<(), RegistryError>> {
+    fn set_level<'a>(&'a self, subject: &'a str, level: Level) -> Asking<'a, ()> {
         Box::pin(async move {
             let body = json!({"compatibility": level.name()});
             let answer = self.ask(Method::PUT, &["config", subject], &[], Some(body)).await?;

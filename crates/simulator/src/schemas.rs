@@ -1,7 +1,6 @@
 //! The registry of the simulation: it knows the schemas of the program, and is away when Kafka is.
 
-use futures_util::future::BoxFuture;
-use registry::{Level, RegistryError, Source};
+use registry::{Asking, Level, RegistryError, Source};
 use schema::{catalogue::CATALOGUE, frame::SchemaId};
 
 use crate::client::Connection;
@@ -16,7 +15,7 @@ impl Schemas {
 }
 
 impl Source for Schemas {
-    fn schema(&self, id: SchemaId) -> BoxFuture<'_, Result<Option<String>, RegistryError>> {
+    fn schema(&self, id: SchemaId) -> Asking<'_, Option<String>> {
         Box::pin(async move {
             self.reach().await?;
             let entry = usize::try_from(id).ok().and_then(|id| CATALOGUE.get(id));
@@ -24,7 +23,7 @@ impl Source for Schemas {
         })
     }
 
-    fn id<'a>(&'a self, _: &'a str, text: &'a str) -> BoxFuture<'a, Result<Option<SchemaId>, RegistryError>> {
+    fn id<'a>(&'a self, _: &'a str, text: &'a str) -> Asking<'a, Option<SchemaId>> {
         Box::pin(async move {
             self.reach().await?;
             let place = CATALOGUE.iter().position(|entry| entry.avro == text);
@@ -32,21 +31,17 @@ impl Source for Schemas {
         })
     }
 
-    fn check<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Vec<String>, RegistryError>> {
+    fn check<'a>(&'a self, _: &'a str, _: &'a str) -> Asking<'a, Vec<String>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 
-    fn register<'a>(
-        &'a self,
-        subject: &'a str,
-        _: &'a str,
-    ) -> BoxFuture<'a, Result<SchemaId, RegistryError>> {
+    fn register<'a>(&'a self, subject: &'a str, _: &'a str) -> Asking<'a, SchemaId> {
         Box::pin(
             async move { Err(RegistryError::Broken(format!("nobody registers {subject} while it runs"))) },
         )
     }
 
-    fn set_level<'a>(&'a self, _: &'a str, _: Level) -> BoxFuture<'a, Result<(), RegistryError>> {
+    fn set_level<'a>(&'a self, _: &'a str, _: Level) -> Asking<'a, ()> {
         Box::pin(async { Ok(()) })
     }
 }

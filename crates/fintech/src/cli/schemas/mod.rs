@@ -115,14 +115,10 @@ fn find(name: &str) -> anyhow::Result<&'static Entry> {
         entry.event_type == event_type && version.is_none_or(|version| version == entry.version.to_string())
     });
     let known = || {
-        let names: Vec<String> = CATALOGUE.iter().map(name_of).collect();
+        let names: Vec<String> = CATALOGUE.iter().map(Entry::name).collect();
         format!("there is no event {name}; there are {}", names.join(", "))
     };
     found.next_back().with_context(known)
-}
-
-fn name_of(entry: &Entry) -> String {
-    format!("{}.v{}", entry.event_type, entry.version)
 }
 
 fn show(event: &str, json: bool) -> anyhow::Result<()> {
@@ -142,7 +138,7 @@ async fn list(place: &Place<'_>) -> anyhow::Result<ExitCode> {
         let subject = place.subject(entry);
         let id = place.source.id(&subject, entry.avro).await?;
         let id = id.map_or_else(|| "-".to_owned(), |id| id.to_string());
-        output::line(format_args!("{:<28} {id:>8}  {subject}", name_of(entry)));
+        output::line(format_args!("{:<28} {id:>8}  {subject}", entry.name()));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -170,11 +166,11 @@ async fn check(place: &Place<'_>) -> anyhow::Result<ExitCode> {
         match judge(place, entry).await? {
             Judged::Known => known += 1,
             Judged::New => {
-                output::line(format_args!("{} is new, and may be registered.", name_of(entry)));
+                output::line(format_args!("{} is new, and may be registered.", entry.name()));
                 new += 1;
             }
             Judged::Refused(sentences) => {
-                output::line(format_args!("{} may not be registered:", name_of(entry)));
+                output::line(format_args!("{} may not be registered:", entry.name()));
                 for sentence in &sentences {
                     output::line(format_args!("  {sentence}"));
                 }
@@ -196,7 +192,7 @@ async fn register(place: &Place<'_>) -> anyhow::Result<ExitCode> {
     // All or none, as far as another registry lets that be known beforehand.
     for entry in CATALOGUE {
         if let Judged::Refused(sentences) = judge(place, entry).await? {
-            bail!("{} may not be registered, and nothing was: {}", name_of(entry), sentences.join(" "));
+            bail!("{} may not be registered, and nothing was: {}", entry.name(), sentences.join(" "));
         }
     }
     for entry in CATALOGUE {
@@ -210,7 +206,7 @@ async fn register(place: &Place<'_>) -> anyhow::Result<ExitCode> {
             place.source.register(&subject, entry.avro).await?
         };
         let was = if known.is_some() { "was" } else { "is now" };
-        output::line(format_args!("{} {was} registered as {subject} with the id {id}.", name_of(entry)));
+        output::line(format_args!("{} {was} registered as {subject} with the id {id}.", entry.name()));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -8,8 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use futures_util::future::BoxFuture;
-use registry::{Level, RegistryError, Source};
+use registry::{Asking, Level, RegistryError, Source};
 use schema::{
     catalogue::{CATALOGUE, Entry},
     compatibility,
@@ -125,34 +124,22 @@ fn parsed(text: &str) -> Result<Value, RegistryError> {
 }
 
 impl Source for Released {
-    fn schema(&self, id: SchemaId) -> BoxFuture<'_, Result<Option<String>, RegistryError>> {
+    fn schema(&self, id: SchemaId) -> Asking<'_, Option<String>> {
         let subjects = self.lock();
         let mut texts = subjects.values().filter_map(Value::as_array).flatten();
         let text = usize::try_from(id).ok().and_then(|id| texts.nth(id.checked_sub(1)?));
         Box::pin(std::future::ready(Ok(text.map(Value::to_string))))
     }
 
-    fn id<'a>(
-        &'a self,
-        subject: &'a str,
-        text: &'a str,
-    ) -> BoxFuture<'a, Result<Option<SchemaId>, RegistryError>> {
+    fn id<'a>(&'a self, subject: &'a str, text: &'a str) -> Asking<'a, Option<SchemaId>> {
         Box::pin(async move { self.find(subject, text) })
     }
 
-    fn check<'a>(
-        &'a self,
-        subject: &'a str,
-        text: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<String>, RegistryError>> {
+    fn check<'a>(&'a self, subject: &'a str, text: &'a str) -> Asking<'a, Vec<String>> {
         Box::pin(async move { self.incompatible(subject, text) })
     }
 
-    fn register<'a>(
-        &'a self,
-        subject: &'a str,
-        text: &'a str,
-    ) -> BoxFuture<'a, Result<SchemaId, RegistryError>> {
+    fn register<'a>(&'a self, subject: &'a str, text: &'a str) -> Asking<'a, SchemaId> {
         Box::pin(async move {
             let text_value = parsed(text)?;
             let mut subjects = self.lock();
@@ -163,7 +150,7 @@ impl Source for Released {
         })
     }
 
-    fn set_level<'a>(&'a self, _: &'a str, _: Level) -> BoxFuture<'a, Result<(), RegistryError>> {
+    fn set_level<'a>(&'a self, _: &'a str, _: Level) -> Asking<'a, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
 }
