@@ -59,8 +59,16 @@ pub async fn drain(context: &Context) -> Result<Vec<Sample>, CompareError> {
     let memory_mib = topics.program(context).run(&["topics", "rebuild", "--database", &database.url]).await?;
     let value = crate::report::rate(events as u64, begun.elapsed().as_secs_f64());
     let candidate = Figure { memory_mib: Some(memory_mib), ..Figure::of(value) };
+
+    let in_avro = Topics::new(context)?;
+    let begun = Instant::now();
+    let program = in_avro.program(context).with("Schemas__Format", "avro");
+    let memory_mib = program.run(&["topics", "rebuild", "--database", &database.url]).await?;
+    let value = crate::report::rate(events as u64, begun.elapsed().as_secs_f64());
+    let avro = Figure { memory_mib: Some(memory_mib), ..Figure::of(value) };
     database.drop().await?;
     topics.drop().await?;
+    in_avro.drop().await?;
     let against_bare = spec("drain", "bare idempotent librdkafka producer", Target::RatioMin(0.6));
     let against_java = spec("drain-java", "ProducerPerformance", Target::Nothing);
     let mut samples = vec![Sample { spec: against_bare, baseline: Some(Figure::of(bare)), candidate }];
@@ -69,6 +77,11 @@ pub async fn drain(context: &Context) -> Result<Vec<Sample>, CompareError> {
         baseline: Some(Figure::of(java)),
         candidate,
     }));
+    samples.push(Sample {
+        spec: spec("drain-avro", "the same in JSON", Target::Nothing),
+        baseline: Some(candidate),
+        candidate: avro,
+    });
     Ok(samples)
 }
 
