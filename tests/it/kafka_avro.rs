@@ -114,7 +114,7 @@ fn what_cannot_be_read_is_set_aside_and_its_event_is_handled() {
     eventually("the topic to hold the log", || (published() == 16).then_some(()));
     server.stop();
     let mut records = kafka.records("payment-events");
-    let damages: [(&str, Damage); 7] = [
+    let damages: [(&str, Damage); 8] = [
         ("ends within", |bytes| bytes.truncate(bytes.len() - 3)),
         ("bytes behind its last field", |bytes| bytes.extend([1, 2, 3])),
         ("no schema with the id 4294967295", |bytes| bytes[1..5].fill(0xff)),
@@ -122,6 +122,8 @@ fn what_cannot_be_read_is_set_aside_and_its_event_is_handled() {
         ("the header alone takes", |bytes| bytes.truncate(3)),
         ("schema", |bytes| bytes[1..5].copy_from_slice(&1_u32.to_be_bytes())),
         ("is not UTF-8", |bytes| bytes[7] = 0xff),
+        // A character of the event's id: it can be read, and is not what was sealed.
+        ("does not follow", |bytes| bytes[12] = if bytes[12] == b'0' { b'1' } else { b'0' }),
     ];
     let damaged: Vec<Vec<u8>> = damages
         .iter()
@@ -170,6 +172,11 @@ fn a_registry_that_is_away_is_trouble_that_passes() {
     server.completed_payment(&merchant, 100);
     effects_are_once_each(&server);
     other.kill();
+    server.completed_payment(&merchant, 100);
+    effects_are_once_each(&server);
+    // A relay that begins anew does not ask for what it knows.
+    kafka.delete_topic("withdrawal-events");
+    eventually("the relay to begin anew", || server.log().contains("publishing has stopped").then_some(()));
     server.completed_payment(&merchant, 100);
     effects_are_once_each(&server);
     // A process that begins while the registry is away knows no id: it waits, and gives nothing up.

@@ -24,6 +24,7 @@ on_both_backends!(
     deleting_is_soft_first_and_an_id_lives_for_ever,
     what_is_no_schema_is_refused,
     what_is_no_request_is_told_in_the_same_form,
+    a_registry_that_is_full_says_so,
     those_who_register_at_once_agree,
     what_was_answered_survives_a_kill,
     the_schemas_of_the_program_are_registered,
@@ -144,7 +145,7 @@ fn compatibility_is_asked_for_before(server: &mut Server) {
         json!({"is_compatible": true}),
         "of an unknown subject"
     );
-    refused(asked("/1", &first()), 404, 40401);
+    refused(asked("/1", &first()), 404, 40402);
     register(&registry, &first());
     for version in ["/latest", "/1", ""] {
         assert_eq!(asked(version, &second()).expect(200).json, json!({"is_compatible": true}));
@@ -164,6 +165,12 @@ fn each_level_is_obeyed(server: &mut Server) {
     assert_eq!(global.string("compatibilityLevel"), "BACKWARD");
     refused(put(&registry, "/config", "SIDEWAYS"), 422, 42203);
     refused(registry.send("PUT", "/config", &[], &Content::Json(&json!({}))), 422, 42203);
+    assert_eq!(
+        put(&registry, "/config", "full_transitive").expect(200).string("compatibility"),
+        "FULL_TRANSITIVE"
+    );
+    assert_eq!(delete(&registry, "/config").expect(200).string("compatibilityLevel"), "FULL_TRANSITIVE");
+    assert_eq!(registry.get("/config").expect(200).string("compatibilityLevel"), "BACKWARD");
     register(&registry, &first());
     // A required field: who has the earlier schema reads it, who has the later one does not read what was.
     for (level, is_compatible) in [
@@ -218,6 +225,10 @@ fn deleting_is_soft_first_and_an_id_lives_for_ever(server: &mut Server) {
     assert_eq!(delete(&registry, SUBJECT).expect(200).json, json!([1]));
     refused(registry.get(VERSIONS), 404, 40401);
     refused(delete(&registry, SUBJECT), 404, 40404);
+    refused(registry.post(SUBJECT, &body(&first())), 404, 40401);
+    refused(registry.get(&format!("{VERSIONS}/1")), 404, 40401);
+    let found = registry.post(&format!("{SUBJECT}?deleted=true"), &body(&first())).expect(200);
+    assert_eq!(found.integer("id"), ids[0]);
     let of_ours = |path: &str| registry.get(path).expect(200).list().contains(&json!("visits-value"));
     assert!(!of_ours("/subjects") && of_ours("/subjects?deleted=true"));
     assert_eq!(delete(&registry, &format!("{SUBJECT}?permanent=true")).expect(200).json, json!([1, 2]));
@@ -280,7 +291,15 @@ fn what_is_no_request_is_told_in_the_same_form(server: &mut Server) {
     refused(registry.get("/associations/resources/visits"), 404, 404);
     refused(registry.send("PATCH", VERSIONS, &[], &Content::Nothing), 405, 405);
     refused(registry.post(&format!("/subjects/{}/versions", "s".repeat(600)), &body(&first())), 422, 42208);
-    refused(registry.post("/subjects/a%00b/versions", &body(&first())), 422, 42208);
+    for path in [
+        "/subjects/a%00b/versions",
+        "/subjects/a%00b",
+        "/config/a%0ab",
+        "/compatibility/subjects/a%7f/versions",
+    ] {
+        refused(registry.post(path, &body(&first())), 422, 42208);
+        refused(registry.get(path), 422, 42208);
+    }
     refused(registry.send("POST", VERSIONS, &[], &Content::Bytes(MEDIA_TYPE, b"\xff{")), 422, 42201);
     let much = vec![b' '; 5 * 1024 * 1024];
     refused(registry.send("POST", VERSIONS, &[], &Content::Bytes(MEDIA_TYPE, &much)), 413, 413);
@@ -289,6 +308,17 @@ fn what_is_no_request_is_told_in_the_same_form(server: &mut Server) {
     refused(registry.get(VERSIONS), 404, 40401);
     assert_eq!(registry.get("/schemas/types").expect(200).json, json!(["AVRO"]));
     assert_eq!(registry.get("/mode").expect(200).json, json!({"mode": "READWRITE"}));
+}
+
+/// An id is never used again, so they come to an end; what is registered goes on.
+fn a_registry_that_is_full_says_so(server: &mut Server) {
+    let id = register(&server.registry(), &first());
+    server.alter("update schema_registry set last_schema_id = 20000");
+    let registry = server.registry();
+    let message = refused(registry.post(VERSIONS, &body(&second())), 422, 422);
+    assert!(message.contains("20000 schemas"), "{message}");
+    assert_eq!(register(&registry, &first()), id);
+    assert_eq!(registry.get(VERSIONS).expect(200).json, json!([1]));
 }
 
 /// Of many at once each gets its id, and the same schema the same one, in versions without a gap.

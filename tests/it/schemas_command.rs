@@ -244,7 +244,7 @@ fn a_registry_is_told_who_asks() {
         let head = sent.recv().unwrap();
         assert!(
             head.starts_with(
-                "POST /registry/subjects/merchant-events-com.fintechplatform.MerchantCreated HTTP/1.1"
+                "POST /registry/subjects/merchant-events-com.fintechplatform.MerchantCreated?deleted=true HTTP/1.1"
             ),
             "{head}"
         );

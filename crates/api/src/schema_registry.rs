@@ -60,7 +60,7 @@ fn router(registry: Builtin) -> Router {
         .route("/subjects/{subject}/versions/{version}/schema", get(version_alone))
         .route("/compatibility/subjects/{subject}/versions", post(check_all))
         .route("/compatibility/subjects/{subject}/versions/{version}", post(check))
-        .route("/config", get(level).put(set_level))
+        .route("/config", get(level).put(set_level).delete(reset_level))
         .route("/config/{subject}", get(subject_level).put(set_subject_level).delete(delete_subject_level))
         .fallback(async || StatusCode::NOT_FOUND)
         .layer(CatchPanicLayer::new())
@@ -92,15 +92,22 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let Self(error) = self;
         let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        if status.is_server_error() {
+        let message = if status.is_server_error() {
+            // What the database says is for whoever runs it.
             tracing::warn!(%error, "a request to the schema registry failed");
-        }
-        (status, Json(json!({"error_code": error.code(), "message": error.to_string()}))).into_response()
+            "Error in the backend data store".to_owned()
+        } else {
+            error.to_string()
+        };
+        (status, Json(json!({"error_code": error.code(), "message": message}))).into_response()
     }
 }
 
 /// What the server itself refuses is told in the same form.
 async fn with_body(request: Request, next: Next) -> Response {
+    if has_control(request.uri().path()) {
+        return Refused(RegistryError::InvalidSubject).into_response();
+    }
     let response = next.run(request).await;
     let status = response.status();
     let is_ours = response.headers().get(header::CONTENT_TYPE).is_some_and(|value| value == MEDIA_TYPE);
@@ -114,6 +121,12 @@ async fn with_body(request: Request, next: Next) -> Response {
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     Response::from_parts(parts, body.to_string().into())
+}
+
+/// Whether a path has a control character in it, as `%00`: no subject has one.
+fn has_control(path: &str) -> bool {
+    let codes = path.split('%').skip(1).filter_map(|rest| rest.get(..2));
+    codes.filter_map(|code| u8::from_str_radix(code, 16).ok()).any(|byte| byte.is_ascii_control())
 }
 
 /// Truth values as Confluent's clients write them: `true`, `True`, `false`, `False`.
@@ -157,7 +170,10 @@ fn sent(body: &Bytes) -> Result<String, RegistryError> {
 
 fn sent_level(body: &Bytes) -> Result<Level, RegistryError> {
     let body: Value = serde_json::from_slice(body).map_err(|_| RegistryError::InvalidLevel)?;
-    body["compatibility"].as_str().and_then(Level::parse).ok_or(RegistryError::InvalidLevel)
+    body["compatibility"]
+        .as_str()
+        .and_then(|name| Level::parse(&name.to_ascii_uppercase()))
+        .ok_or(RegistryError::InvalidLevel)
 }
 
 fn shown(registered: Registered) -> Json {
@@ -314,6 +330,12 @@ async fn set_level(State(registry): State<Builtin>, body: Bytes) -> Answer {
     let level = sent_level(&body)?;
     registry.set_level(level).await?;
     Ok(Json(json!({"compatibility": level.name()})))
+}
+
+async fn reset_level(State(registry): State<Builtin>) -> Answer {
+    let level = registry.level().await?;
+    registry.set_level(Level::Backward).await?;
+    Ok(Json(json!({"compatibilityLevel": level.name()})))
 }
 
 async fn subject_level(

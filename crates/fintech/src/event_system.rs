@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
 use domain::event::Stream;
 use registry::{Builtin, Codecs, Source};
 use store::Store;
@@ -38,29 +37,21 @@ pub fn values(store: &Store, settings: &Settings) -> Values {
 
 /// Has the built-in registry know the schemas of this program, as it comes with it. In another one they are registered by a
 /// step of the deployment.
-pub async fn register_schemas(store: &Store, settings: &Settings) -> anyhow::Result<()> {
+pub async fn register_schemas(store: &Store, settings: &Settings) {
     if settings.schemas.remote.is_some() {
-        return Ok(());
+        return;
     }
-    let registered = Builtin::new(store.clone()).register_catalogue(|stream| topic(settings, stream)).await;
-    match registered {
-        Ok(0) => Ok(()),
-        Ok(new) => {
-            tracing::info!(new, "schemas of events were registered");
-            Ok(())
-        }
-        // Somebody registered others under these names: events go on as JSON.
-        Err(error) if settings.schemas.format == Format::Json => {
-            tracing::warn!(%error, "the schemas of the events could not be registered");
-            Ok(())
-        }
-        Err(error) => Err(error).context("the schemas of the events could not be registered"),
+    match Builtin::new(store.clone()).register_catalogue(|stream| topic(settings, stream)).await {
+        Ok(0) => {}
+        Ok(new) => tracing::info!(new, "schemas of events were registered"),
+        // Somebody has registered others under these names. The relay says what it lacks; nobody else needs them.
+        Err(error) => tracing::error!(%error, "the schemas of the events could not be registered"),
     }
 }
 
 /// Registers the schemas; makes and checks the topics. A topic that cannot be published to stops the start; a Kafka that is away does not.
 pub async fn prepare(store: &Store, settings: &Settings) -> anyhow::Result<()> {
-    register_schemas(store, settings).await?;
+    register_schemas(store, settings).await;
     let Some(kafka) = &settings.kafka else { return Ok(()) };
     match topics::ensure_within(kafka, store.lanes(), KAFKA_PATIENCE_AT_START).await {
         Ok(checked) => {

@@ -7,16 +7,17 @@
 use domain::event::Stream;
 use schema::{
     catalogue::CATALOGUE,
-    compatibility::{self, Incompatibility, Level},
+    compatibility::{Incompatibility, Level},
     frame::SchemaId,
 };
 use store::{
     Store,
-    sql::{Reads, Row, Rows, Transaction, Value},
+    sql::{Rows, Transaction, Value},
 };
 
 use crate::{
-    RegistryError, SUBJECT_CHARS_MAX, SUBJECTS_MAX, VERSIONS_A_SUBJECT_MAX,
+    RegistryError, SUBJECT_CHARS_MAX, SUBJECTS_MAX,
+    rows::{ALIVE, Asked, DELETE_LEVEL, alive, insert, level, numbers, registered, versions_of},
     source::{Asking, Source, subject},
     text::Text,
 };
@@ -49,8 +50,8 @@ pub enum Among {
     Deleted,
 }
 
-const ALIVE: &str = "select version, schema_id from schema_versions where subject = $1 and is_deleted = 0 \
-     order by version desc";
+/// A registration is judged, and when another one came between, judged again.
+const REGISTRATIONS_TRIED_MAX: u32 = 50;
 
 impl Version {
     pub fn parse(text: &str) -> Result<Self, RegistryError> {
@@ -136,16 +137,20 @@ impl Builtin {
         );
         match self.query(&sql, params).await?.first() {
             Some(row) => registered(subject, row),
-            None => Err(self.no_version(subject, version).await?),
+            None => Err(self.no_version(subject, version, among).await?),
         }
     }
 
     /// Why there is no such version: there is no such subject, or it has no such version.
-    async fn no_version(&self, subject: &str, version: Version) -> Result<RegistryError, RegistryError> {
-        self.versions(subject, Among::All).await?;
+    async fn no_version(
+        &self,
+        subject: &str,
+        version: Version,
+        among: Among,
+    ) -> Result<RegistryError, RegistryError> {
+        self.versions(subject, among).await?;
         Ok(match version {
             Version::Number(number) => RegistryError::VersionNotFound(number.to_string()),
-            // All are deleted.
             Version::Latest => RegistryError::SubjectNotFound(subject.to_owned()),
         })
     }
@@ -176,7 +181,7 @@ impl Builtin {
         if let Some(found) = self.find(subject, &text, among).await? {
             return Ok(found);
         }
-        self.versions(subject, Among::All).await?;
+        self.versions(subject, among).await?;
         Err(RegistryError::SchemaNotFound)
     }
 
@@ -202,10 +207,26 @@ impl Builtin {
         if let Some(found) = self.find(subject, &text, Among::Alive).await? {
             return Ok(found.id);
         }
-        let mut held = self.lock().await?;
-        let id = register(&mut *held, subject, &text).await?;
-        held.commit().await?;
-        Ok(id)
+        // Comparing may take long, so it is done before the lock is taken: payments wait for it, too.
+        for _ in 0..REGISTRATIONS_TRIED_MAX {
+            let mut asked = Asked::Reads(self.store.reads());
+            let basis = asked.basis(subject).await?;
+            let details = asked.incompatibilities(&basis, &text).await?;
+            let mut held = self.lock().await?;
+            if let Some(id) = alive(&mut *held, subject, &text).await? {
+                return Ok(id);
+            }
+            if Asked::Held(&mut *held).basis(subject).await? != basis {
+                continue;
+            }
+            if !details.is_empty() {
+                return Err(RegistryError::Incompatible { subject: subject.to_owned(), details });
+            }
+            let id = insert(&mut *held, subject, &text).await?;
+            held.commit().await?;
+            return Ok(id);
+        }
+        Err(RegistryError::Unavailable("others register in this subject all the time".to_owned()))
     }
 
     /// Registers the schemas of this program, all or none, and has what is new under [`Level::FullTransitive`]: the log is
@@ -214,7 +235,8 @@ impl Builtin {
         let mut unknown = Vec::new();
         for entry in CATALOGUE {
             let (subject, text) = (subject(&topic(entry.stream), entry), Text::parse(entry.avro).await?);
-            if self.find(&subject, &text, Among::Alive).await?.is_none() {
+            // What somebody has deleted stays deleted.
+            if self.find(&subject, &text, Among::All).await?.is_none() {
                 unknown.push((subject, text));
             }
         }
@@ -229,7 +251,16 @@ impl Builtin {
                 let level = Level::FullTransitive.name();
                 held.execute(sql, vec![subject.as_str().into(), level.into()]).await?;
             }
-            register(&mut *held, subject, text).await?;
+            if alive(&mut *held, subject, text).await?.is_some() {
+                continue;
+            }
+            let mut asked = Asked::Held(&mut *held);
+            let basis = asked.basis(subject).await?;
+            let details = asked.incompatibilities(&basis, text).await?;
+            if !details.is_empty() {
+                return Err(RegistryError::Incompatible { subject: subject.clone(), details });
+            }
+            insert(&mut *held, subject, text).await?;
         }
         held.commit().await?;
         Ok(unknown.len())
@@ -243,48 +274,42 @@ impl Builtin {
         with: Option<Version>,
     ) -> Result<Vec<Incompatibility>, RegistryError> {
         let text = Text::parse(text).await?;
-        let with = match with {
-            Some(Version::Number(number)) => {
-                Some(self.version(subject, Version::Number(number), Among::Alive).await?)
-            }
-            Some(Version::Latest) => match self.version(subject, Version::Latest, Among::Alive).await {
+        let mut asked = Asked::Reads(self.store.reads());
+        let mut basis = asked.basis(subject).await?;
+        if let Some(version) = with {
+            let found = self.version(subject, version, Among::Alive).await;
+            basis.versions = match (found, version) {
                 // The first version of a subject is compatible with all that there are.
-                Err(RegistryError::SubjectNotFound(_)) => return Ok(Vec::new()),
-                found => Some(found?),
-            },
-            None => None,
-        };
-        let asked = Asked::Reads(self.store.reads());
-        incompatibilities(asked, subject, &text, with.as_ref()).await
+                (Err(RegistryError::SubjectNotFound(_)), Version::Latest) => Vec::new(),
+                (Err(RegistryError::SubjectNotFound(_)), Version::Number(number)) => {
+                    return Err(RegistryError::VersionNotFound(number.to_string()));
+                }
+                (found, _) => found.map(|found| vec![(found.version, i64::from(found.id))])?,
+            };
+        }
+        asked.incompatibilities(&basis, &text).await
     }
 
     /// Deletes a subject, softly or what was softly deleted for good; gives the versions that it had.
     pub async fn delete_subject(&self, subject: &str, permanent: bool) -> Result<Vec<i64>, RegistryError> {
-        let all = self.versions(subject, Among::All).await?;
-        let alive = self.versions(subject, Among::Alive).await;
-        match (alive, permanent) {
-            (Ok(alive), false) => {
+        let mut held = self.lock().await?;
+        let versions = versions_of(&mut *held, subject).await?;
+        let alive: Vec<i64> = numbers(&versions, |is_deleted| !is_deleted);
+        match (alive.is_empty(), permanent) {
+            (false, false) => {
                 let sql = "update schema_versions set is_deleted = 1 where subject = $1";
-                self.change(&[(sql, vec![subject.into()])]).await?;
+                held.execute(sql, vec![subject.into()]).await?;
+                held.commit().await?;
                 Ok(alive)
             }
-            (Err(RegistryError::SubjectNotFound(_)), true) => {
-                let subject: Value = subject.into();
-                self.change(&[
-                    (
-                        "delete from schema_versions where subject = $1 and is_deleted = 1",
-                        vec![subject.clone()],
-                    ),
-                    ("delete from schema_levels where subject = $1", vec![subject]),
-                ])
-                .await?;
-                Ok(all)
+            (true, true) => {
+                held.execute("delete from schema_versions where subject = $1", vec![subject.into()]).await?;
+                held.execute(DELETE_LEVEL, vec![subject.into()]).await?;
+                held.commit().await?;
+                Ok(numbers(&versions, |_| true))
             }
-            (Ok(_), true) => Err(RegistryError::SubjectNotSoftDeleted(subject.to_owned())),
-            (Err(RegistryError::SubjectNotFound(_)), false) => {
-                Err(RegistryError::SubjectSoftDeleted(subject.to_owned()))
-            }
-            (Err(error), _) => Err(error),
+            (false, true) => Err(RegistryError::SubjectNotSoftDeleted(subject.to_owned())),
+            (true, false) => Err(RegistryError::SubjectSoftDeleted(subject.to_owned())),
         }
     }
 
@@ -295,20 +320,31 @@ impl Builtin {
         version: Version,
         permanent: bool,
     ) -> Result<i64, RegistryError> {
-        let among = if version == Version::Latest { Among::Alive } else { Among::All };
-        let version = self.version(subject, version, among).await?.version;
-        let is_alive = self.versions(subject, Among::Alive).await.is_ok_and(|alive| alive.contains(&version));
-        let subject = subject.to_owned();
-        let params = vec![subject.as_str().into(), version.into()];
-        let sql = match (is_alive, permanent) {
-            (true, false) => "update schema_versions set is_deleted = 1 where subject = $1 and version = $2",
-            (false, true) => {
-                "delete from schema_versions where subject = $1 and version = $2 and is_deleted = 1"
-            }
-            (true, true) => return Err(RegistryError::VersionNotSoftDeleted { subject, version }),
-            (false, false) => return Err(RegistryError::VersionSoftDeleted { subject, version }),
+        let mut held = self.lock().await?;
+        let versions = versions_of(&mut *held, subject).await?;
+        let version = match version {
+            Version::Latest => numbers(&versions, |is_deleted| !is_deleted)
+                .pop()
+                .ok_or_else(|| RegistryError::SubjectNotFound(subject.to_owned()))?,
+            Version::Number(number) => number,
         };
-        self.change(&[(sql, params)]).await?;
+        let found = versions.iter().find(|(number, _)| *number == version);
+        let (_, is_deleted) = found.ok_or_else(|| RegistryError::VersionNotFound(version.to_string()))?;
+        let sql = match (is_deleted, permanent) {
+            (false, false) => "update schema_versions set is_deleted = 1 where subject = $1 and version = $2",
+            (true, true) => "delete from schema_versions where subject = $1 and version = $2",
+            (false, true) => {
+                return Err(RegistryError::VersionNotSoftDeleted { subject: subject.to_owned(), version });
+            }
+            (true, false) => {
+                return Err(RegistryError::VersionSoftDeleted { subject: subject.to_owned(), version });
+            }
+        };
+        held.execute(sql, vec![subject.into(), version.into()]).await?;
+        if permanent && versions.len() == 1 {
+            held.execute(DELETE_LEVEL, vec![subject.into()]).await?;
+        }
+        held.commit().await?;
         Ok(version)
     }
 
@@ -318,8 +354,10 @@ impl Builtin {
     }
 
     pub async fn set_level(&self, level: Level) -> Result<(), RegistryError> {
+        let mut held = self.lock().await?;
         let sql = "update schema_registry set compatibility = $1 where id = 1";
-        self.change(&[(sql, vec![level.name().into()])]).await
+        held.execute(sql, vec![level.name().into()]).await?;
+        Ok(held.commit().await?)
     }
 
     /// A subject's own level.
@@ -331,13 +369,16 @@ impl Builtin {
 
     pub async fn set_subject_level(&self, subject: &str, level: Level) -> Result<(), RegistryError> {
         check_subject(subject)?;
-        let count = self.query("select count(*) from schema_levels", Vec::new()).await?;
+        let mut held = self.lock().await?;
+        let sql = "select count(*) from schema_levels where subject <> $1";
+        let count = held.query(sql, vec![subject.into()]).await?;
         if count.first().is_some_and(|row| row.int(0).unwrap_or(0) >= SUBJECTS_MAX) {
             return Err(RegistryError::Full);
         }
         let sql = "insert into schema_levels (subject, compatibility) values ($1, $2) \
              on conflict (subject) do update set compatibility = excluded.compatibility";
-        self.change(&[(sql, vec![subject.into(), level.name().into()])]).await
+        held.execute(sql, vec![subject.into(), level.name().into()]).await?;
+        Ok(held.commit().await?)
     }
 
     /// Afterwards the global level holds for it; gives the one that it had.
@@ -346,16 +387,10 @@ impl Builtin {
             Err(RegistryError::NoLevel(subject)) => return Err(RegistryError::SubjectNotFound(subject)),
             level => level?,
         };
-        self.change(&[("delete from schema_levels where subject = $1", vec![subject.into()])]).await?;
-        Ok(level)
-    }
-
-    async fn change(&self, statements: &[(&str, Vec<Value>)]) -> Result<(), RegistryError> {
         let mut held = self.lock().await?;
-        for (sql, params) in statements {
-            held.execute(sql, params.clone()).await?;
-        }
-        Ok(held.commit().await?)
+        held.execute(DELETE_LEVEL, vec![subject.into()]).await?;
+        held.commit().await?;
+        Ok(level)
     }
 }
 
@@ -367,7 +402,8 @@ impl Source for Builtin {
     fn id<'a>(&'a self, subject: &'a str, text: &'a str) -> Asking<'a, Option<SchemaId>> {
         Box::pin(async move {
             let text = Text::parse(text).await?;
-            Ok(self.find(subject, &text, Among::Alive).await?.map(|found| found.id))
+            // What was deleted since may still be written: its id stays what it is.
+            Ok(self.find(subject, &text, Among::All).await?.map(|found| found.id))
         })
     }
 
@@ -390,128 +426,4 @@ impl Source for Builtin {
 fn check_subject(subject: &str) -> Result<(), RegistryError> {
     let fits = (1..=SUBJECT_CHARS_MAX).contains(&subject.chars().count());
     if fits && !subject.contains(char::is_control) { Ok(()) } else { Err(RegistryError::InvalidSubject) }
-}
-
-async fn register(held: &mut dyn Transaction, subject: &str, text: &Text) -> Result<SchemaId, RegistryError> {
-    let sql = "select schema_id from schema_versions join schemas on schemas.id = schema_id \
-         where subject = $1 and fingerprint = $2 and is_deleted = 0";
-    let fingerprint: Value = text.fingerprint.to_vec().into();
-    let rows = held.query(sql, vec![subject.into(), fingerprint.clone()]).await?;
-    if let Some(row) = rows.first() {
-        return schema_id(row.int(0)?);
-    }
-    let details = incompatibilities(Asked::Held(held), subject, text, None).await?;
-    if !details.is_empty() {
-        return Err(RegistryError::Incompatible { subject: subject.to_owned(), details });
-    }
-    let version = next_version(held, subject).await?;
-    let known = held.query("select id from schemas where fingerprint = $1", vec![fingerprint]).await?;
-    let id = match known.first() {
-        Some(row) => row.int(0)?,
-        None => insert_schema(held, text).await?,
-    };
-    let sql = "insert into schema_versions (subject, version, schema_id, is_deleted) values ($1, $2, $3, 0)";
-    held.execute(sql, vec![subject.into(), version.into(), id.into()]).await?;
-    schema_id(id)
-}
-
-/// Where to read: what is committed, or what a transaction sees that holds the lock.
-enum Asked<'a> {
-    Reads(&'a dyn Reads),
-    Held(&'a mut dyn Transaction),
-}
-
-impl Asked<'_> {
-    async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Rows, RegistryError> {
-        Ok(match self {
-            Self::Reads(reads) => reads.query(sql, params).await?,
-            Self::Held(transaction) => transaction.query(sql, params).await?,
-        })
-    }
-}
-
-/// Compares with one version after the other, so that one of them at most is in memory.
-async fn incompatibilities(
-    mut asked: Asked<'_>,
-    subject: &str,
-    text: &Text,
-    with: Option<&Registered>,
-) -> Result<Vec<Incompatibility>, RegistryError> {
-    let sql = "select compatibility from schema_levels where subject = $1 union all \
-         select compatibility from schema_registry where not exists \
-         (select 1 from schema_levels where subject = $1)";
-    let rows = asked.query(sql, vec![subject.into()]).await?;
-    let level = level(rows.first())?.unwrap_or(Level::Backward);
-    if let Some(with) = with {
-        return compared(level, text, with.version, &with.text);
-    }
-    let versions = asked.query(ALIVE, vec![subject.into()]).await?;
-    for row in versions.iter().take(if level.is_transitive() { usize::MAX } else { 1 }) {
-        let rows = asked.query("select text from schemas where id = $1", vec![row.int(1)?.into()]).await?;
-        let earlier = rows.first().ok_or(RegistryError::SchemaNotFound)?;
-        let found = compared(level, text, row.int(0)?, earlier.text(0)?)?;
-        if !found.is_empty() {
-            return Ok(found);
-        }
-    }
-    Ok(Vec::new())
-}
-
-fn compared(
-    level: Level,
-    new: &Text,
-    version: i64,
-    earlier: &str,
-) -> Result<Vec<Incompatibility>, RegistryError> {
-    let earlier = compatibility::parse(earlier).map_err(|error| {
-        RegistryError::Broken(format!("version {version} cannot be read any more: {error}"))
-    })?;
-    Ok(compatibility::check(level, &new.schema, &[(version, &earlier)]))
-}
-
-async fn next_version(held: &mut dyn Transaction, subject: &str) -> Result<i64, RegistryError> {
-    let sql = "select count(*), coalesce(max(version), 0) from schema_versions where subject = $1";
-    let rows = held.query(sql, vec![subject.into()]).await?;
-    let (count, last) = match rows.first() {
-        Some(row) => (row.int(0)?, row.int(1)?),
-        None => (0, 0),
-    };
-    let is_full = if count == 0 {
-        let rows = held.query("select count(distinct subject) from schema_versions", Vec::new()).await?;
-        rows.first().is_some_and(|row| row.int(0).unwrap_or(0) >= SUBJECTS_MAX)
-    } else {
-        count >= VERSIONS_A_SUBJECT_MAX
-    };
-    if is_full { Err(RegistryError::Full) } else { Ok(last + 1) }
-}
-
-async fn insert_schema(held: &mut dyn Transaction, text: &Text) -> Result<i64, RegistryError> {
-    let sql = "update schema_registry set last_schema_id = last_schema_id + 1 where id = 1";
-    held.execute(sql, Vec::new()).await?;
-    let rows = held.query("select last_schema_id from schema_registry where id = 1", Vec::new()).await?;
-    let id = rows.first().ok_or_else(|| RegistryError::Broken("the registry's row is gone".to_owned()))?;
-    let id = id.int(0)?;
-    let params = vec![id.into(), text.fingerprint.to_vec().into(), text.json.as_str().into()];
-    held.execute("insert into schemas (id, fingerprint, text) values ($1, $2, $3)", params).await?;
-    Ok(id)
-}
-
-fn registered(subject: &str, row: Row<'_>) -> Result<Registered, RegistryError> {
-    Ok(Registered {
-        subject: subject.to_owned(),
-        version: row.int(0)?,
-        id: schema_id(row.int(1)?)?,
-        text: row.text(2)?.to_owned(),
-    })
-}
-
-fn schema_id(id: i64) -> Result<SchemaId, RegistryError> {
-    SchemaId::try_from(id).map_err(|_| RegistryError::Broken(format!("{id} is no id of a schema")))
-}
-
-fn level(row: Option<Row<'_>>) -> Result<Option<Level>, RegistryError> {
-    let Some(row) = row else { return Ok(None) };
-    let name = row.text(0)?;
-    let level = Level::parse(name);
-    level.map(Some).ok_or_else(|| RegistryError::Broken(format!("{name} is no compatibility level")))
 }

@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, LazyLock, PoisonError, RwLock},
+    sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard},
+    time::Duration,
 };
 
 use futures_util::future::try_join_all;
@@ -11,6 +12,8 @@ use schema::{
     codec::{BodyError, Codec},
     frame::{self, FrameError, SchemaId},
 };
+
+use tokio::time::Instant;
 
 use crate::{RegistryError, Source, subject};
 
@@ -21,14 +24,23 @@ static CODECS: LazyLock<Vec<Codec>> = LazyLock::new(|| {
 });
 
 /// Far more than a platform has; when a topic brings more, they are asked for again.
-const CODECS_CACHED_MAX: usize = 1000;
+const CODECS_KEPT_MAX: usize = 1000;
+const ASK_AGAIN_PAUSE: Duration = Duration::from_secs(1);
 
 /// Shared by all that read.
 #[derive(Clone)]
 pub struct Codecs {
     source: Arc<dyn Source>,
-    /// A schema never changes under its id.
-    known: Arc<RwLock<HashMap<SchemaId, Arc<Codec>>>>,
+    kept: Arc<RwLock<Kept>>,
+}
+
+/// What was asked for. A schema never changes under its id.
+#[derive(Default)]
+struct Kept {
+    codecs: HashMap<SchemaId, Arc<Codec>>,
+    writers: Option<Writers>,
+    /// When the registry did not answer, and what was said of that.
+    away: Option<(Instant, RegistryError)>,
 }
 
 /// Why a value could not be read.
@@ -64,7 +76,7 @@ pub struct Read {
 
 impl Codecs {
     pub fn new(source: Arc<dyn Source>) -> Self {
-        Self { source, known: Arc::default() }
+        Self { source, kept: Arc::default() }
     }
 
     /// The JSON of a value that a registry's serializer wrote.
@@ -75,29 +87,50 @@ impl Codecs {
         Ok(Read { event_type: codec.name().to_owned(), json })
     }
 
+    fn kept(&self) -> RwLockReadGuard<'_, Kept> {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn codec(&self, id: SchemaId) -> Result<Arc<Codec>, ReadError> {
-        if let Some(codec) = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
+        if let Some(codec) = self.kept().codecs.get(&id) {
             return Ok(codec.clone());
         }
-        let text = self.source.schema(id).await.map_err(ReadError::Registry)?;
+        let text = self.text(id).await.map_err(ReadError::Registry)?;
         let text = text.ok_or(ReadError::UnknownSchema(id))?;
         let codec =
             Codec::parse(&text).map_err(|error| ReadError::NotAnEvent { id, reason: error.to_string() })?;
         let codec = Arc::new(codec);
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= CODECS_CACHED_MAX {
-            known.clear();
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        if kept.codecs.len() >= CODECS_KEPT_MAX {
+            kept.codecs.clear();
         }
-        known.insert(id, codec.clone());
+        kept.codecs.insert(id, codec.clone());
         Ok(codec)
     }
 
-    /// What writes each event, with the ids that the registry has for its schemas. Nothing is registered: that is a step
-    /// of a deployment.
+    /// A registry that does not answer is not asked again at once: whoever waits for one record would keep all others
+    /// waiting.
+    async fn text(&self, id: SchemaId) -> Result<Option<String>, RegistryError> {
+        if let Some((at, error)) = &self.kept().away
+            && at.elapsed() < ASK_AGAIN_PAUSE
+        {
+            return Err(error.clone());
+        }
+        let answer = self.source.schema(id).await;
+        let away = answer.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        self.kept.write().unwrap_or_else(PoisonError::into_inner).away = away;
+        answer
+    }
+
+    /// What writes each event, with the ids that the registry has for its schemas, which are asked for once. Nothing is
+    /// registered: that is a step of a deployment.
     pub async fn writers(
         &self,
         topic: impl Fn(domain::event::Stream) -> String,
     ) -> Result<Writers, RegistryError> {
+        if let Some(writers) = &self.kept().writers {
+            return Ok(writers.clone());
+        }
         let ids = CATALOGUE.iter().map(|entry| {
             let subject = subject(&topic(entry.stream), entry);
             async move {
@@ -108,7 +141,9 @@ impl Codecs {
                 })
             }
         });
-        Ok(Writers { ids: try_join_all(ids).await?.into() })
+        let writers = Writers { ids: try_join_all(ids).await?.into() };
+        self.kept.write().unwrap_or_else(PoisonError::into_inner).writers = Some(writers.clone());
+        Ok(writers)
     }
 }
 

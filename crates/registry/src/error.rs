@@ -3,7 +3,7 @@
 use schema::compatibility::Incompatibility;
 use store::error::ReadError;
 
-use crate::{SUBJECT_CHARS_MAX, SUBJECTS_MAX, VERSIONS_A_SUBJECT_MAX};
+use crate::{SCHEMAS_MAX, SUBJECT_CHARS_MAX, SUBJECTS_MAX, VERSIONS_A_SUBJECT_MAX};
 
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RegistryError {
@@ -42,8 +42,8 @@ pub enum RegistryError {
     )]
     Incompatible { subject: String, details: Vec<Incompatibility> },
     #[error(
-        "The registry is full: it takes {SUBJECTS_MAX} subjects and {VERSIONS_A_SUBJECT_MAX} versions of each; \
-         delete some permanently"
+        "The registry is full: it takes {SUBJECTS_MAX} subjects, {VERSIONS_A_SUBJECT_MAX} versions of each, and \
+         {SCHEMAS_MAX} schemas over all of its life"
     )]
     Full,
     #[error("version {version} of {event_type} is not registered as {subject}: run fintech schemas register")]

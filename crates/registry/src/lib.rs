@@ -5,6 +5,7 @@ mod builtin;
 mod codecs;
 mod error;
 mod remote;
+mod rows;
 mod source;
 mod text;
 
@@ -18,5 +19,7 @@ pub use source::{Asking, Source, subject};
 /// Of what registries send and are sent.
 pub const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 pub const SUBJECTS_MAX: i64 = 10_000;
-pub const VERSIONS_A_SUBJECT_MAX: i64 = 1000;
+pub const VERSIONS_A_SUBJECT_MAX: i64 = 200;
+/// Ever: an id and its schema are kept for good.
+pub const SCHEMAS_MAX: i64 = 20_000;
 pub const SUBJECT_CHARS_MAX: usize = 512;

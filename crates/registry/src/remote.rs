@@ -12,8 +12,10 @@ use crate::{
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// For a request and its answer. A registry that is away is asked again by whoever needs it.
+/// For a request and its answer, of a step of a deployment.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of what is asked for while events are published and read, and is asked again: others wait meanwhile.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Of an answer: a schema, or what is wrong about one.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -69,7 +71,6 @@ impl Remote {
         }
         let client = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(REQUEST_TIMEOUT)
             .user_agent(concat!("fintech/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| format!("its client cannot be made: {error}"))?;
@@ -82,6 +83,7 @@ impl Remote {
         path: &[&str],
         query: &[(&str, &str)],
         body: Option<Value>,
+        timeout: Duration,
     ) -> Result<Answer, RegistryError> {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -90,7 +92,7 @@ impl Remote {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let mut request = self.client.request(method, url).header("accept", MEDIA_TYPE);
+        let mut request = self.client.request(method, url).timeout(timeout).header("accept", MEDIA_TYPE);
         request = match &self.credentials {
             Credentials::None => request,
             Credentials::Basic { user, password } => request.basic_auth(user, Some(password)),
@@ -133,7 +135,8 @@ fn avro(text: &str) -> Value {
 impl Source for Remote {
     fn schema(&self, id: SchemaId) -> Asking<'_, Option<String>> {
         Box::pin(async move {
-            let answer = self.ask(Method::GET, &["schemas", "ids", &id.to_string()], &[], None).await?;
+            let answer =
+                self.ask(Method::GET, &["schemas", "ids", &id.to_string()], &[], None, ASK_TIMEOUT).await?;
             if answer.status == StatusCode::NOT_FOUND && answer.code() == 40403 {
                 return Ok(None);
             }
@@ -148,7 +151,16 @@ impl Source for Remote {
 
     fn id<'a>(&'a self, subject: &'a str, text: &'a str) -> Asking<'a, Option<SchemaId>> {
         Box::pin(async move {
-            let answer = self.ask(Method::POST, &["subjects", subject], &[], Some(avro(text))).await?;
+            let answer = self
+                .ask(
+                    Method::POST,
+                    &["subjects", subject],
+                    // What was deleted since may still be written: its id stays what it is.
+                    &[("deleted", "true")],
+                    Some(avro(text)),
+                    ASK_TIMEOUT,
+                )
+                .await?;
             match answer.code() {
                 40401 | 40403 => Ok(None),
                 _ if answer.status.is_success() => answer.id().map(Some),
@@ -160,7 +172,9 @@ impl Source for Remote {
     fn check<'a>(&'a self, subject: &'a str, text: &'a str) -> Asking<'a, Vec<String>> {
         Box::pin(async move {
             let path = ["compatibility", "subjects", subject, "versions"];
-            let answer = self.ask(Method::POST, &path, &[("verbose", "true")], Some(avro(text))).await?;
+            let answer = self
+                .ask(Method::POST, &path, &[("verbose", "true")], Some(avro(text)), REQUEST_TIMEOUT)
+                .await?;
             if answer.code() == 40401 {
                 return Ok(Vec::new());
             }
@@ -182,7 +196,7 @@ impl Source for Remote {
     fn register<'a>(&'a self, subject: &'a str, text: &'a str) -> Asking<'a, SchemaId> {
         Box::pin(async move {
             let path = ["subjects", subject, "versions"];
-            let answer = self.ask(Method::POST, &path, &[], Some(avro(text))).await?;
+            let answer = self.ask(Method::POST, &path, &[], Some(avro(text)), REQUEST_TIMEOUT).await?;
             if answer.status.is_success() { answer.id() } else { Err(answer.refused()) }
         })
     }
@@ -190,7 +204,8 @@ impl Source for Remote {
     fn set_level<'a>(&'a self, subject: &'a str, level: Level) -> Asking<'a, ()> {
         Box::pin(async move {
             let body = json!({"compatibility": level.name()});
-            let answer = self.ask(Method::PUT, &["config", subject], &[], Some(body)).await?;
+            let answer =
+                self.ask(Method::PUT, &["config", subject], &[], Some(body), REQUEST_TIMEOUT).await?;
             if answer.status.is_success() { Ok(()) } else { Err(answer.refused()) }
         })
     }

@@ -7,7 +7,7 @@ pub async fn migrate(settings: Settings) -> anyhow::Result<()> {
     let lanes = database::migrate(&settings.store).await?;
     output::line(format_args!("The database is up to date; it has {lanes} lanes."));
     let store = database::open(&settings.store).await?;
-    event_system::register_schemas(&store, &settings).await?;
+    event_system::register_schemas(&store, &settings).await;
     store.close().await;
     if let Some(kafka) = &settings.kafka {
         let checked = stream::kafka::topics::ensure(kafka, lanes).await?;

@@ -35,7 +35,7 @@ async fn rebuild(settings: &Settings) -> anyhow::Result<()> {
         .clone()
         .context("Kafka:BootstrapServers is not set: there are no topics to rebuild")?;
     let store = database::open(&settings.store).await?;
-    event_system::register_schemas(&store, settings).await?;
+    event_system::register_schemas(&store, settings).await;
     let heads = log::heads(store.reads()).await?;
     let total: i64 = heads.iter().map(|head| head.sequence).sum();
     let groups = event_system::groups(&kafka);

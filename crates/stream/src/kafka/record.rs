@@ -197,7 +197,9 @@ pub fn decode<H: Headers>(
         Err(reason) => return Incoming::Foreign(reason),
     };
     match value {
-        Some(value) if found.is_avro() => Incoming::Avro(event, value.to_vec()),
+        // JSON never begins with the magic byte.
+        Some([0, ..]) => Incoming::Avro(event, value.unwrap_or_default().to_vec()),
+        value if found.is_avro() => Incoming::Avro(event, value.unwrap_or_default().to_vec()),
         value => match value.and_then(|value| str::from_utf8(value).ok()) {
             Some(payload) => {
                 let event = LogEvent { payload: payload.to_owned(), ..event };

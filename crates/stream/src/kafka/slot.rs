@@ -51,6 +51,8 @@ pub(super) struct Pending {
     /// Events in hand that do not lie in the partition any more: what is missing behind them was not left out by whoever
     /// published it.
     pub(super) gone: Vec<Lying>,
+    /// Its next record cannot be read before then: the registry is away.
+    pub(super) waits_until: Option<Instant>,
 }
 
 /// Where an event was read.
@@ -143,11 +145,13 @@ impl Slot {
             return until.saturating_duration_since(now);
         }
         let retry = self.engine.next_retry().unwrap_or(POLL_MAX);
-        let has_work = self
-            .places
-            .iter()
-            .any(|(place, pending)| !pending.items.is_empty() && self.engine.failing_at(*place).is_none());
-        if has_work { Duration::ZERO } else { retry }
+        let mut wait = retry;
+        for (place, pending) in &self.places {
+            if !pending.items.is_empty() && self.engine.failing_at(*place).is_none() {
+                wait = wait.min(pending.waits_until.map_or(Duration::ZERO, |at| at - now));
+            }
+        }
+        wait
     }
 
     /// Handles what waits, a batch of it, and what had failed and is due.
@@ -254,6 +258,10 @@ impl Slot {
         let mut room = self.engine.batch_events_max();
         let name = self.engine.consumer().name();
         for (place, pending) in &mut self.places {
+            if pending.waits_until.is_some_and(|until| until > Instant::now()) {
+                continue;
+            }
+            pending.waits_until = None;
             let from = positions.get(place).copied().unwrap_or_default();
             let failing = self.engine.failing_at(*place);
             let (store, values) = (self.engine.store(), &self.values);

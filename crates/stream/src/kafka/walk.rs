@@ -1,13 +1,16 @@
 //! The walk over what waits of one place: each record must follow the one before it.
 
+use std::time::Duration;
+
 use domain::chain::Hash;
-use schema::headers::CONTENT_TYPE_AVRO;
+use schema::headers::{CONTENT_TYPE_AVRO, CONTENT_TYPE_JSON};
 use store::{
     Store,
     batch::LogEvent,
     fault::{self, Fault},
     log::{self, Span},
 };
+use tokio::time::Instant;
 
 use super::{
     record,
@@ -20,6 +23,17 @@ use crate::{
     position::{Mark, Place},
     runtime::check_dense,
 };
+
+/// Before a record is looked at again whose schema the registry did not give.
+const REGISTRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// What became of a record's value.
+enum Read {
+    Event(LogEvent),
+    /// The registry does not say what it is. It may later.
+    Away(String),
+    Wrong(String),
+}
 
 /// Walks over what waits of one place.
 pub(super) struct Walk<'a> {
@@ -83,13 +97,34 @@ impl Walk<'_> {
             if self.failing == Some(next) || event.position != next {
                 return Ok(passed);
             }
-            let Some(event) = self.complete(item, event, batch).await? else { continue };
-            let follows =
-                last.is_none_or(|(position, hash)| position + 1 != next || event.seal(&hash) == event.hash);
-            if !follows {
-                self.set_aside(forged(item, &event), batch);
-                continue;
-            }
+            let complete = match self.complete(item, event).await? {
+                Read::Away(reason) => {
+                    tracing::warn!(
+                        consumer = self.name,
+                        stream = self.place.0.name(),
+                        lane = self.place.1.0,
+                        reason,
+                        "the next event cannot be read yet; the partition waits, and others go on"
+                    );
+                    pending.waits_until = Some(Instant::now() + REGISTRY_PAUSE);
+                    return Ok(passed);
+                }
+                Read::Event(complete) => {
+                    let follows = last.is_none_or(|(position, hash)| {
+                        position + 1 != next || complete.seal(&hash) == complete.hash
+                    });
+                    if follows { Ok(complete) } else { Err(not_following(event)) }
+                }
+                Read::Wrong(reason) => Err(reason),
+            };
+            let event = match complete {
+                Ok(complete) => complete,
+                Err(reason) => {
+                    self.set_aside(original(item, event, reason), batch);
+                    let Some(event) = self.in_log(event).await? else { continue };
+                    event
+                }
+            };
             pending.in_order = Some(Lying { position: next, offset: item.offset });
             last = Some((next, event.hash));
             self.to = Mark { position: next, kafka_offset: Some(behind(item.offset)) };
@@ -99,42 +134,25 @@ impl Walk<'_> {
         Ok(pending.items.len())
     }
 
-    /// The event with its payload. Where the value cannot be read, although all else says that it is of this log, the
-    /// value is set aside and the event is taken from the log, if the log says so, too.
-    async fn complete(
-        &mut self,
-        item: &Item,
-        event: &LogEvent,
-        batch: &mut Batch,
-    ) -> Result<Option<LogEvent>, Trouble> {
-        let Content::Avro(_, value) = &item.content else {
-            let is_claim = matches!(item.content, Content::Claim(_));
-            return if is_claim {
-                self.load_from_log(event.position).await.map(Some)
-            } else {
-                Ok(Some(event.clone()))
-            };
-        };
-        match self.values.read(event, value).await {
-            Ok(event) => Ok(Some(event)),
-            Err(error) if error.may_pass() => Err(Trouble::Transient(error.to_string())),
-            Err(error) => {
-                let headers = record::headers(event, CONTENT_TYPE_AVRO).into_iter();
-                let message = Foreign {
-                    place: self.place,
-                    offset: item.offset,
-                    key: Some(event.merchant_id.to_string().into_bytes()),
-                    payload: Some(value.clone()),
-                    headers: headers.map(|(name, text)| (name.to_owned(), Some(text.into_bytes()))).collect(),
-                    reason: error.to_string(),
-                };
-                self.set_aside(message, batch);
-                let (stream, lane) = self.place;
-                let found = log::behind(self.store.reads(), stream, lane, event.position - 1, 1).await?;
-                let is_it = |found: &LogEvent| found.position == event.position && found.hash == event.hash;
-                Ok(found.into_iter().find(is_it))
-            }
+    /// The event with its payload.
+    async fn complete(&self, item: &Item, event: &LogEvent) -> Result<Read, Trouble> {
+        match &item.content {
+            Content::Claim(_) => self.load_from_log(event.position).await.map(Read::Event),
+            Content::Avro(_, value) => Ok(match self.values.read(event, value).await {
+                Ok(event) => Read::Event(event),
+                Err(error) if error.may_pass() => Read::Away(error.to_string()),
+                Err(error) => Read::Wrong(error.to_string()),
+            }),
+            Content::Event(_) | Content::Foreign(_) => Ok(Read::Event(event.clone())),
         }
+    }
+
+    /// The event itself, where a record is of it by all but its value: the log has it under the same position and hash.
+    async fn in_log(&self, event: &LogEvent) -> Result<Option<LogEvent>, Trouble> {
+        let (stream, lane) = self.place;
+        let found = log::behind(self.store.reads(), stream, lane, event.position - 1, 1).await?;
+        let is_it = |found: &LogEvent| found.position == event.position && found.hash == event.hash;
+        Ok(found.into_iter().find(is_it))
     }
 
     fn set_aside(&mut self, message: Foreign, batch: &mut Batch) {
@@ -206,17 +224,25 @@ fn behind(offset: i64) -> i64 {
     offset + i64::from(!fault::is_on(Fault::StoreOffsetItself))
 }
 
-/// A record with all the headers of ours that does not follow the one before it.
-fn forged(item: &Item, event: &LogEvent) -> Foreign {
+fn not_following(event: &LogEvent) -> String {
+    format!("its hash does not follow that of position {}, so it is not of this log", event.position - 1)
+}
+
+/// A record with all the headers of ours whose value is not that of its event, as it lies there.
+fn original(item: &Item, event: &LogEvent, reason: String) -> Foreign {
+    let (payload, content_type) = match &item.content {
+        Content::Avro(_, value) => (value.clone(), CONTENT_TYPE_AVRO),
+        Content::Event(_) | Content::Claim(_) | Content::Foreign(_) => {
+            (event.payload.clone().into_bytes(), CONTENT_TYPE_JSON)
+        }
+    };
+    let headers = record::headers(event, content_type).into_iter();
     Foreign {
         place: (event.stream, event.lane),
         offset: item.offset,
         key: Some(event.merchant_id.to_string().into_bytes()),
-        payload: Some(event.payload.clone().into_bytes()),
-        headers: vec![("event-type".to_owned(), Some(event.event_type.clone().into_bytes()))],
-        reason: format!(
-            "its hash does not follow that of position {}, so it is not of this log",
-            event.position - 1
-        ),
+        payload: Some(payload),
+        headers: headers.map(|(name, text)| (name.to_owned(), Some(text.into_bytes()))).collect(),
+        reason,
     }
 }

@@ -36,17 +36,21 @@ fn an_example_is_read_and_written_again_as_it_was() {
     }
 }
 
-/// What says that it is Avro is not taken for JSON, and the other way round.
+/// What says that it is Avro, by the header or the magic byte, is not taken for JSON.
 #[test]
-fn the_content_type_decides_how_a_value_is_read() {
+fn the_content_type_or_the_magic_byte_decides_how_a_value_is_read() {
     for entry in CATALOGUE {
         let example = Example::parse(entry.example);
         let (key, value) = (example.key.as_bytes(), example.json());
         let avro = headers(&example, Some(CONTENT_TYPE_AVRO));
         let read = record::decode(entry.stream, Lane(0), Some(key), Some(value.as_bytes()), Some(&avro));
         assert!(matches!(read, Incoming::Avro(_, bytes) if bytes == value.as_bytes()));
+        let read = record::decode(entry.stream, Lane(0), Some(key), None, Some(&avro));
+        assert!(matches!(read, Incoming::Avro(_, bytes) if bytes.is_empty()));
         let json = headers(&example, None);
         let read = record::decode(entry.stream, Lane(0), Some(key), Some(b"\0\0\0\0\x01\xff"), Some(&json));
+        assert!(matches!(read, Incoming::Avro(..)), "by the magic byte, whatever the header says");
+        let read = record::decode(entry.stream, Lane(0), Some(key), None, Some(&json));
         assert!(matches!(read, Incoming::Foreign(_)));
     }
 }
