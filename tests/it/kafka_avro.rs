@@ -5,6 +5,7 @@ use std::process::Command;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    kafka_consumers::probed,
     kafka_relay::effects_are_once_each,
     support::{
         backend::Kind,
@@ -14,19 +15,11 @@ use crate::{
     },
 };
 
-const PROBE: (&str, &str) = ("FINTECH_PROBE", "1");
 const AVRO: (&str, &str) = ("Schemas__Format", "avro");
 const CONTENT_TYPE: &str = "application/vnd.apache.avro";
 
 /// What becomes of a value.
 type Damage = fn(&mut Vec<u8>);
-
-fn probed(kafka: &Kafka, kind: Kind, further: &[(&str, &str)]) -> Server {
-    let variables: Vec<_> = further.iter().copied().chain([PROBE]).collect();
-    let server = kafka.server(kind, &variables);
-    server.alter("create table probe (event_id text, stream bigint, lane bigint, position bigint)");
-    server
-}
 
 /// Something of each stream.
 fn some_of_each(server: &Server, count: usize) -> String {

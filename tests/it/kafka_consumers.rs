@@ -17,7 +17,7 @@ const PROBE_GROUP: &str = "fintechplatform-probe";
 const LOGGERS: [&str; 2] = ["payment-events", "withdrawal-events"];
 
 /// A server whose probe has its table.
-fn probed(kafka: &Kafka, kind: Kind, further: &[(&str, &str)]) -> Server {
+pub fn probed(kafka: &Kafka, kind: Kind, further: &[(&str, &str)]) -> Server {
     let variables: Vec<_> = further.iter().copied().chain([PROBE]).collect();
     let server = kafka.server(kind, &variables);
     server.alter("create table probe (event_id text, stream bigint, lane bigint, position bigint)");
