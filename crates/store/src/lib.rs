@@ -6,6 +6,7 @@
 //! transaction that carries its effect and its position.
 
 pub mod batch;
+pub mod browse;
 pub mod error;
 pub mod fault;
 pub mod log;

@@ -108,25 +108,7 @@ pub async fn payments(
 ) -> Result<Vec<Payment>, ReadError> {
     let mut query = Query::new(PAYMENT);
     query.and("merchant_id =", merchant.0);
-    if let Some(from) = filter.date_from {
-        query.and("created_at >=", from.as_micros());
-    }
-    if let Some(to) = filter.date_to {
-        query.and("created_at <=", to.as_micros());
-    }
-    if let Some(min) = filter.amount_minor_min {
-        query.and("amount >=", min);
-    }
-    if let Some(max) = filter.amount_minor_max {
-        query.and("amount <=", max);
-    }
-    if !filter.statuses.is_empty() {
-        let numbers: Vec<String> = filter.statuses.iter().map(|s| s.number().to_string()).collect();
-        query.condition(&format!("status in ({})", numbers.join(", ")));
-    }
-    if let Some(search) = &filter.search {
-        query.search(search);
-    }
+    query.payment_filter(filter);
     query.page(after, limit);
     let rows = db.query(&query.sql, query.params).await?;
     rows.iter().map(payment_from).collect()
@@ -318,31 +300,52 @@ fn wide_sum(upper: i64, lower: i64) -> i128 {
 }
 
 /// A SELECT that grows conditions.
-struct Query {
-    sql: String,
-    params: Vec<Value>,
+pub(crate) struct Query {
+    pub sql: String,
+    pub params: Vec<Value>,
     has_where: bool,
 }
 
 impl Query {
-    fn new(select: &str) -> Self {
+    pub fn new(select: &str) -> Self {
         Self { sql: select.to_owned(), params: Vec::new(), has_where: false }
     }
 
-    fn condition(&mut self, condition: &str) {
+    pub fn condition(&mut self, condition: &str) {
         self.sql.push_str(if self.has_where { " and " } else { " where " });
         self.has_where = true;
         self.sql.push_str(condition);
     }
 
-    fn param(&mut self, value: impl Into<Value>) -> String {
+    pub fn param(&mut self, value: impl Into<Value>) -> String {
         self.params.push(value.into());
         format!("${}", self.params.len())
     }
 
-    fn and(&mut self, left: &str, value: impl Into<Value>) {
+    pub fn and(&mut self, left: &str, value: impl Into<Value>) {
         let param = self.param(value);
         self.condition(&format!("{left} {param}"));
+    }
+
+    pub fn payment_filter(&mut self, filter: &PaymentFilter) {
+        let bounds = [
+            ("created_at >=", filter.date_from.map(Timestamp::as_micros)),
+            ("created_at <=", filter.date_to.map(Timestamp::as_micros)),
+            ("amount >=", filter.amount_minor_min),
+            ("amount <=", filter.amount_minor_max),
+        ];
+        for (left, bound) in bounds {
+            if let Some(bound) = bound {
+                self.and(left, bound);
+            }
+        }
+        if !filter.statuses.is_empty() {
+            let numbers: Vec<String> = filter.statuses.iter().map(|s| s.number().to_string()).collect();
+            self.condition(&format!("status in ({})", numbers.join(", ")));
+        }
+        if let Some(search) = &filter.search {
+            self.search(search);
+        }
     }
 
     fn search(&mut self, text: &str) {
