@@ -1,0 +1,210 @@
+//! Lists over all merchants, for people: newest first, by keyset, and bounded in what they look at.
+//!
+//! A list without a merchant goes by id, which begins with the moment of the command (UUIDv7), so no index is
+//! needed beside the one that every table has. A filter that few rows pass makes a page look at most at
+//! [`ROWS_LOOKED_AT_MAX`] rows; the page then says how far it came, and the next one goes on there.
+
+use domain::{
+    currency::Currency,
+    id::{MerchantId, PaymentId, WithdrawalId},
+    payment::Payment,
+    time::Timestamp,
+    withdrawal::{Withdrawal, WithdrawalStatus},
+};
+use uuid::Uuid;
+
+use crate::{
+    error::ReadError,
+    queries::{PAYMENT, PageKey, PaymentFilter, Query, WITHDRAWAL, moment, payment_from, withdrawal_from},
+    sql::{Reads, Row},
+};
+
+/// Rows that one page of a filtered list looks at, at most.
+pub const ROWS_LOOKED_AT_MAX: usize = 10_000;
+/// An id is given when a command arrives and the row's time when it is committed, perhaps by another clock: they are
+/// taken to lie no further apart than this.
+const ID_TIME_MICROS_APART_MAX: i64 = 3_600_000_000;
+
+/// A page of a list.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    pub rows: Vec<T>,
+    /// Where the next page begins, behind it; `None`: there is nothing more.
+    pub next: Option<PageKey>,
+    /// The page ended because it had looked at [`ROWS_LOOKED_AT_MAX`] rows, not because it was full.
+    pub is_cut_short: bool,
+}
+
+/// Which payments are wanted, of whom.
+#[derive(Clone, Debug, Default)]
+pub struct PaymentsWanted {
+    pub merchant: Option<MerchantId>,
+    pub currency: Option<Currency>,
+    pub is_flagged: bool,
+    pub filter: PaymentFilter,
+}
+
+impl PaymentsWanted {
+    fn is_filtered(&self) -> bool {
+        let PaymentFilter { date_from, date_to, amount_minor_min, amount_minor_max, statuses, search } = &self.filter;
+        self.currency.is_some()
+            || self.is_flagged
+            || date_from.is_some()
+            || date_to.is_some()
+            || amount_minor_min.is_some()
+            || amount_minor_max.is_some()
+            || !statuses.is_empty()
+            || search.is_some()
+    }
+}
+
+/// Payments, newest first.
+pub async fn payments(
+    db: &dyn Reads,
+    wanted: &PaymentsWanted,
+    after: Option<PageKey>,
+    limit: usize,
+) -> Result<Page<Payment>, ReadError> {
+    let PaymentFilter { date_from: from, date_to: to, .. } = wanted.filter;
+    let list = List { table: "payments", select: PAYMENT, merchant: wanted.merchant, from, to, after, limit };
+    let floor = if wanted.is_filtered() { list.floor(db).await? } else { None };
+    let mut query = list.query(floor);
+    if let Some(currency) = wanted.currency {
+        query.and("currency =", currency.code());
+    }
+    if wanted.is_flagged {
+        query.condition("flag_reason is not null");
+    }
+    query.payment_filter(&wanted.filter);
+    list.page(db, query, floor, payment_from, |payment| PageKey { created_at: payment.created_at, id: payment.id.0 })
+        .await
+}
+
+/// Which withdrawals are wanted, of whom.
+#[derive(Clone, Debug, Default)]
+pub struct WithdrawalsWanted {
+    pub merchant: Option<MerchantId>,
+    pub currency: Option<Currency>,
+    /// Empty: any.
+    pub statuses: Vec<WithdrawalStatus>,
+}
+
+/// Withdrawals, newest first.
+pub async fn withdrawals(
+    db: &dyn Reads,
+    wanted: &WithdrawalsWanted,
+    after: Option<PageKey>,
+    limit: usize,
+) -> Result<Page<Withdrawal>, ReadError> {
+    let WithdrawalsWanted { merchant, .. } = *wanted;
+    let list = List { table: "withdrawals", select: WITHDRAWAL, merchant, from: None, to: None, after, limit };
+    let is_filtered = wanted.currency.is_some() || !wanted.statuses.is_empty();
+    let floor = if is_filtered { list.floor(db).await? } else { None };
+    let mut query = list.query(floor);
+    if let Some(currency) = wanted.currency {
+        query.and("currency =", currency.code());
+    }
+    if !wanted.statuses.is_empty() {
+        let numbers: Vec<String> = wanted.statuses.iter().map(|s| s.number().to_string()).collect();
+        query.condition(&format!("status in ({})", numbers.join(", ")));
+    }
+    let key = |withdrawal: &Withdrawal| PageKey { created_at: withdrawal.created_at, id: withdrawal.id.0 };
+    list.page(db, query, floor, withdrawal_from, key).await
+}
+
+/// A payment by its id alone, whoever it belongs to.
+pub async fn payment(db: &dyn Reads, id: PaymentId) -> Result<Option<Payment>, ReadError> {
+    let rows = db.query(&format!("{PAYMENT} where id = $1"), vec![id.0.into()]).await?;
+    rows.first().map(payment_from).transpose()
+}
+
+/// A withdrawal by its id alone, whoever it belongs to.
+pub async fn withdrawal(db: &dyn Reads, id: WithdrawalId) -> Result<Option<Withdrawal>, ReadError> {
+    let rows = db.query(&format!("{WITHDRAWAL} where id = $1"), vec![id.0.into()]).await?;
+    rows.first().map(withdrawal_from).transpose()
+}
+
+/// The least or the greatest id of a millisecond (RFC 9562, UUID version 7).
+fn id_at(micros: i64, rest: u64) -> Uuid {
+    let millis = u64::try_from(micros / 1000).unwrap_or_default();
+    Uuid::from_u64_pair(millis << 16 | rest & 0xffff, rest)
+}
+
+/// A list by keyset: of a merchant in order of (time, id), of all in order of id.
+struct List {
+    table: &'static str,
+    select: &'static str,
+    merchant: Option<MerchantId>,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    after: Option<PageKey>,
+    limit: usize,
+}
+
+impl List {
+    /// The last row that a page may look at; `None`: the list ends before.
+    async fn floor(&self, db: &dyn Reads) -> Result<Option<PageKey>, ReadError> {
+        let mut query = Query::new(&format!("select created_at, id from {}", self.table));
+        self.begin(&mut query);
+        query.sql.push_str(&format!("{} limit 1 offset {}", self.order(), ROWS_LOOKED_AT_MAX - 1));
+        let rows = db.query(&query.sql, query.params).await?;
+        rows.first().map(|row| Ok(PageKey { created_at: moment(row.int(0)?), id: row.uuid(1)? })).transpose()
+    }
+
+    fn query(&self, floor: Option<PageKey>) -> Query {
+        let mut query = Query::new(self.select);
+        self.begin(&mut query);
+        if let Some(floor) = floor {
+            self.bound(&mut query, ">=", floor);
+        }
+        query
+    }
+
+    fn begin(&self, query: &mut Query) {
+        if let Some(merchant) = self.merchant {
+            query.and("merchant_id =", merchant.0);
+        } else {
+            // Ids are ordered by time, so a span of time is a span of ids.
+            if let Some(from) = self.from {
+                query.and("id >=", id_at(from.as_micros() - ID_TIME_MICROS_APART_MAX, 0));
+            }
+            if let Some(to) = self.to {
+                query.and("id <=", id_at(to.as_micros() + ID_TIME_MICROS_APART_MAX, u64::MAX));
+            }
+        }
+        if let Some(after) = self.after {
+            self.bound(query, "<", after);
+        }
+    }
+
+    fn bound(&self, query: &mut Query, comparison: &str, key: PageKey) {
+        if self.merchant.is_some() {
+            let (created_at, id) = (query.param(key.created_at.as_micros()), query.param(key.id));
+            query.condition(&format!("(created_at, id) {comparison} ({created_at}, {id})"));
+        } else {
+            query.and(&format!("id {comparison}"), key.id);
+        }
+    }
+
+    const fn order(&self) -> &'static str {
+        if self.merchant.is_some() { " order by created_at desc, id desc" } else { " order by id desc" }
+    }
+
+    async fn page<T>(
+        &self,
+        db: &dyn Reads,
+        mut query: Query,
+        floor: Option<PageKey>,
+        read: fn(Row<'_>) -> Result<T, ReadError>,
+        key: impl Fn(&T) -> PageKey,
+    ) -> Result<Page<T>, ReadError> {
+        // One more than is shown tells whether there is more.
+        query.sql.push_str(&format!("{} limit {}", self.order(), self.limit + 1));
+        let found = db.query(&query.sql, query.params).await?;
+        let mut rows = found.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let is_full = rows.len() > self.limit;
+        rows.truncate(self.limit);
+        let next = if is_full { rows.last().map(key) } else { floor };
+        Ok(Page { rows, next, is_cut_short: !is_full && floor.is_some() })
+    }
+}
