@@ -1,0 +1,73 @@
+// Where the focus goes when somebody presses Tab, and whether it can be seen there.
+
+const FOCUSABLE = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex]:not([tabindex='-1'])";
+/** A page with more to reach by Tab than this is a fault of its own. */
+const PRESSES_MAX = 600;
+
+/** Presses Tab from the top of the page to its end. Gives what is wrong, as texts, and how many places have been reached. */
+export async function walkByTab(page) {
+  const expected = await page.evaluate(number, FOCUSABLE);
+  const faults = [];
+  const reached = new Set();
+  let last = -1;
+  let ended = false;
+  for (let press = 0; press < Math.min(expected.length * 2 + 10, PRESSES_MAX) && !ended; press += 1) {
+    await page.keyboard.press("Tab");
+    const focused = await page.evaluate(look);
+    // Behind the last one the focus leaves the page, or begins anew.
+    ended = focused === null || (focused.number !== null && reached.has(focused.number));
+    if (ended) continue;
+    if (!focused.seen) faults.push(`the focus cannot be seen on ${focused.what}`);
+    if (!focused.inView) faults.push(`${focused.what} has the focus and is out of sight`);
+    if (focused.number === null) continue;
+    if (focused.number < last) faults.push(`${focused.what} comes out of order`);
+    last = focused.number;
+    reached.add(focused.number);
+  }
+  if (!ended) faults.push("Tab does not come to the end of the page");
+  const missed = expected.filter(({ number }) => !reached.has(number));
+  faults.push(...missed.map(({ what }) => `Tab does not reach ${what}`));
+  return { faults, reached: reached.size };
+}
+
+/** In the page: numbers what Tab should reach, in the order of the document, and notes how each looks without focus. */
+function number(selector) {
+  document.activeElement?.blur();
+  globalThis.getSelection()?.removeAllRanges();
+  const looks = (element) => {
+    const style = getComputedStyle(element);
+    const outline = style.outlineStyle === "none" ? "0px" : style.outlineWidth;
+    return { outline, rest: [style.boxShadow, style.borderColor, style.backgroundColor, style.textDecorationLine].join() };
+  };
+  const words = (element) => {
+    const name = element.getAttribute("aria-label") || element.innerText || element.name || "";
+    return `<${element.localName}> "${name.trim().slice(0, 40)}"`;
+  };
+  const isReachable = (element) =>
+    !element.disabled && element.tabIndex >= 0 && element.checkVisibility({ visibilityProperty: true }) && !element.closest("[inert]");
+  // Of the radio buttons of a group one is reached by Tab, the others by arrows: the one that is chosen, or the first.
+  const ofGroup = (element) => all.filter(({ type, name, form }) => type === "radio" && name === element.name && form === element.form);
+  const isTheOne = (element) => (ofGroup(element).find(({ checked }) => checked) ?? ofGroup(element)[0]) === element;
+  const all = [...document.querySelectorAll(selector)].filter(isReachable);
+  const expected = all.filter((element) => element.type !== "radio" || isTheOne(element));
+  const numbers = new Map(expected.map((element, index) => [element, index]));
+  const before = new Map(all.map((element) => [element, looks(element)]));
+  globalThis.tabWalk = { numbers, before, looks, words };
+  return expected.map((element, index) => ({ number: index, what: words(element) }));
+}
+
+/** In the page: what has the focus now. */
+function look() {
+  const element = document.activeElement;
+  if (!element || element === document.body || element === document.documentElement) return null;
+  const { numbers, before, looks, words } = globalThis.tabWalk;
+  const now = looks(element);
+  const then = before.get(element);
+  const box = element.getBoundingClientRect();
+  return {
+    number: numbers.get(element) ?? null,
+    what: words(element),
+    seen: parseFloat(now.outline) > 0 || (then !== undefined && then.rest !== now.rest),
+    inView: box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth,
+  };
+}
