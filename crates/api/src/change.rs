@@ -10,7 +10,8 @@ use axum::{
 use bytes::Bytes;
 use domain::{command::Action, id::MerchantId};
 use serde::Serialize;
-use store::request::{Answer, Claim};
+use store::request::{Answer, Claim, Origin};
+use uuid::Uuid;
 
 use crate::{
     body,
@@ -30,6 +31,8 @@ pub struct Change {
     method: Method,
     uri: Uri,
     key: Option<String>,
+    /// Who asks, when the caller has a name: access control leaves it in the request's extensions.
+    origin: Option<Origin>,
     pub body: Bytes,
 }
 
@@ -57,19 +60,25 @@ impl Change {
         let key = key_of(request.headers())?;
         Query::of(request.uri())?.finish()?;
         let (method, uri) = (request.method().clone(), request.uri().clone());
+        let origin = request.extensions().get::<Origin>().cloned();
         let body = body::read(request, bytes_max, app.limits().request_timeout).await?;
-        Ok(Self { method, uri, key, body })
+        Ok(Self { method, uri, key, origin, body })
     }
 
     /// Has the action carried out on an existing merchant.
     pub async fn submit(&self, app: &App, merchant: MerchantId, action: Action) -> Result<Answer, Problem> {
-        app.submit(merchant, action, self.claim(Some(merchant))).await
+        app.submit(merchant, action, self.claim(Some(merchant)), self.origin.clone()).await
+    }
+
+    /// Has a new merchant made; its id is the answer's.
+    pub async fn submit_new(&self, app: &App, action: Action) -> Result<Answer, Problem> {
+        app.submit(MerchantId(Uuid::now_v7()), action, self.claim(None), self.origin.clone()).await
     }
 
     /// The claim of the request's idempotency key, scoped to the merchant; to none when it creates one.
-    pub fn claim(&self, merchant: Option<MerchantId>) -> Option<Claim> {
+    fn claim(&self, merchant: Option<MerchantId>) -> Option<Claim> {
         let key = self.key.as_deref()?;
-        let mut buffer = uuid::Uuid::encode_buffer();
+        let mut buffer = Uuid::encode_buffer();
         let merchant = match merchant {
             Some(id) => &*id.0.hyphenated().encode_lower(&mut buffer),
             None => "",

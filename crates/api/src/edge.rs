@@ -22,7 +22,7 @@ use tower_http::{
 use crate::{
     idempotency::IDEMPOTENT_REPLAYED,
     problem::{self, Problem},
-    request_id::{X_REQUEST_ID, request_id},
+    request_id::{RequestId, X_REQUEST_ID, request_id},
 };
 
 /// A smaller body costs more to compress than to send.
@@ -38,8 +38,9 @@ pub fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, allowed_origi
         .layer(CompressionLayer::new().compress_when(worth_it))
 }
 
-async fn edge(request: Request<Body>, next: Next) -> Response {
+async fn edge(mut request: Request<Body>, next: Next) -> Response {
     let id = request_id(request.headers());
+    request.extensions_mut().insert(RequestId(id.clone()));
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let mut response = next.run(request).await;
     if is_without_body(&response) {

@@ -8,7 +8,6 @@ use store::{
     request::Answer,
 };
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use crate::{
     change::{Change, changed, created},
@@ -49,7 +48,7 @@ impl From<Merchant> for MerchantBody {
     responses((status = 201, description = "Created", body = MerchantBody)))]
 pub async fn create(State(app): State<App>, change: Change) -> Result<Response, Problem> {
     let action = read_new(&change.body)?;
-    let answer = app.submit(MerchantId(Uuid::now_v7()), action, change.claim(None)).await?;
+    let answer = change.submit_new(&app, action).await?;
     let (replayed, merchant) = merchant_of(answer)?;
     Ok(created(replayed, &format!("/api/merchants/{}", merchant.id), &merchant))
 }

@@ -13,7 +13,7 @@ use domain::{
 use store::{
     Store,
     error::ReadError,
-    request::{Answer, Claim, Request},
+    request::{Answer, Claim, Origin, Request},
     sql::Reads,
 };
 use uuid::Uuid;
@@ -57,10 +57,11 @@ impl App {
         merchant_id: MerchantId,
         action: Action,
         claim: Option<Claim>,
+        origin: Option<Origin>,
     ) -> Result<Answer, Problem> {
         let command = Command { id: CommandId(Uuid::now_v7()), merchant_id, action };
         let has_key = claim.is_some();
-        let submitted = self.0.store.submit(Request { command, claim });
+        let submitted = self.0.store.submit(Request { command, claim, origin });
         match tokio::time::timeout(self.0.limits.request_timeout, submitted).await {
             Ok(answer) => answer.map_err(|error| Problem::submit(error, has_key)),
             Err(_) => Err(Problem::late_change(has_key)),

@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::{
     error::SubmitError,
     fault::{self, Fault},
+    origins::CommandOrigin,
     request::{Answer, Claim, Request},
     sealing::Sealer,
 };
@@ -184,6 +185,7 @@ pub struct Writes {
     pub entries: Vec<Entry>,
     pub keys_expired: Vec<Uuid>,
     pub keys: Vec<StoredAnswer>,
+    pub origins: Vec<CommandOrigin>,
 }
 
 impl Writes {
@@ -284,6 +286,7 @@ impl<'a> Batch<'a> {
             self.writes.entries.extend(entries);
             self.append(lane, event);
         }
+        self.note_origin(request, lane, &decision.events);
         let outcome = self
             .state
             .outcome(&decision.subject)
@@ -349,6 +352,22 @@ impl<'a> Batch<'a> {
             sequence: self.heads.get(&lane).map_or(0, |head| head.sequence),
             size: i64::try_from(size).expect("a bulk command has at most a thousand payments"),
             created_at: self.now,
+        });
+    }
+
+    /// A command without events changed nothing that somebody would have to answer for.
+    fn note_origin(&mut self, request: &Request, lane: Lane, events: &[Event]) {
+        let (Some(origin), [first, ..]) = (&request.origin, events) else { return };
+        let events = i64::try_from(events.len()).expect("a bulk command has at most a thousand payments");
+        let last = self.heads.get(&lane).map_or(0, |head| head.sequence);
+        self.writes.origins.push(CommandOrigin {
+            command_id: request.command.id,
+            at: first.occurred_at,
+            origin: origin.clone(),
+            merchant_id: request.command.merchant_id,
+            lane,
+            sequence: last - events + 1,
+            events,
         });
     }
 

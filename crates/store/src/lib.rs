@@ -12,6 +12,7 @@ pub mod fault;
 pub mod log;
 pub mod lookup;
 mod migrate;
+pub mod origins;
 mod postgres;
 pub mod queries;
 pub mod request;

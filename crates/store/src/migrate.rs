@@ -37,6 +37,12 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("migrations/sqlite/0004_schema_registry.sql"),
         postgres: include_str!("migrations/postgres/0004_schema_registry.sql"),
     },
+    Migration {
+        number: 7,
+        name: "command_origins",
+        sqlite: include_str!("migrations/sqlite/0007_command_origins.sql"),
+        postgres: include_str!("migrations/postgres/0007_command_origins.sql"),
+    },
 ];
 
 /// What both databases keep of an applied migration.

@@ -6,11 +6,44 @@ use uuid::Uuid;
 
 use crate::fault::{self, Fault};
 
-/// A command, and the claim that makes repeating it safe.
+/// A command, the claim that makes repeating it safe, and who asks for it.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub command: Command,
     pub claim: Option<Claim>,
+    /// `None`: nobody who could be named, as with open access. The log then says all that is known.
+    pub origin: Option<Origin>,
+}
+
+/// Who asks for a command, and under which id of a request. It is kept with the events of a command that takes
+/// effect; see [`crate::origins`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    actor: String,
+    request_id: String,
+}
+
+/// Such as `key fk_live_ab12` or `operator anna`.
+pub const ORIGIN_ACTOR_CHARS_MAX: usize = 100;
+pub const ORIGIN_REQUEST_ID_CHARS_MAX: usize = 128;
+
+impl Origin {
+    /// What is longer than the limits is cut off: a name that is too long is no reason not to pay.
+    pub fn new(actor: &str, request_id: &str) -> Self {
+        let first = |text: &str, chars_max| text.chars().take(chars_max).collect();
+        Self {
+            actor: first(actor, ORIGIN_ACTOR_CHARS_MAX),
+            request_id: first(request_id, ORIGIN_REQUEST_ID_CHARS_MAX),
+        }
+    }
+
+    pub fn actor(&self) -> &str {
+        &self.actor
+    }
+
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

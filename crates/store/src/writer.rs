@@ -302,7 +302,7 @@ mod tests {
 
     fn job(action: Action) -> Job {
         let command = Command { id: CommandId(Uuid::nil()), merchant_id: MerchantId(Uuid::nil()), action };
-        Job { request: Request { command, claim: None }, reply: oneshot::channel().0 }
+        Job { request: Request { command, claim: None, origin: None }, reply: oneshot::channel().0 }
     }
 
     fn payments(count: usize) -> Job {

@@ -17,6 +17,7 @@ pub(super) struct Statements {
     entries: Statement,
     keys_expired: Statement,
     keys: Statement,
+    origins: Statement,
     events: Statement,
     heads: Statement,
 }
@@ -61,6 +62,10 @@ const KEYS: &str = "insert into idempotency_keys (key_hash, fingerprint, subject
      sequence, size, created_at) \
      select * from unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::smallint[], $6::bigint[], \
      $7::integer[], $8::bigint[])";
+const ORIGINS: &str = "insert into command_origins (command_id, at, actor, request_id, merchant_id, lane, \
+     sequence, events) \
+     select * from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::uuid[], $6::smallint[], \
+     $7::bigint[], $8::integer[])";
 const EVENTS: &str = "insert into events (lane, sequence, stream, position, event_id, command_id, \
      event_type, version, occurred_at, merchant_id, subject_id, payload, hash) \
      select * from unnest($1::smallint[], $2::bigint[], $3::smallint[], $4::bigint[], $5::uuid[], $6::uuid[], \
@@ -96,6 +101,7 @@ impl Statements {
             entries: client.prepare(ENTRIES).await?,
             keys_expired: client.prepare(KEYS_EXPIRED).await?,
             keys: client.prepare(KEYS).await?,
+            origins: client.prepare(ORIGINS).await?,
             events: client.prepare(EVENTS).await?,
             heads: client.prepare(HEADS).await?,
         })
@@ -113,6 +119,7 @@ impl Statements {
             (writes.entries.len(), &self.entries, entries),
             (writes.keys_expired.len(), &self.keys_expired, keys_expired),
             (writes.keys.len(), &self.keys, keys),
+            (writes.origins.len(), &self.origins, origins),
             (writes.events.len(), &self.events, events),
             (writes.heads.len(), &self.heads, heads),
         ]
@@ -267,6 +274,20 @@ fn keys(writes: &Writes) -> Vec<Column<'_>> {
         column!(rows, k => k.sequence),
         column!(rows, k => i32::try_from(k.size).unwrap_or(i32::MAX)),
         column!(rows, k => k.created_at.as_micros()),
+    ]
+}
+
+fn origins(writes: &Writes) -> Vec<Column<'_>> {
+    let rows = &writes.origins;
+    vec![
+        column!(rows, o => o.command_id.0),
+        column!(rows, o => o.at.as_micros()),
+        column!(rows, o => o.origin.actor()),
+        column!(rows, o => o.origin.request_id()),
+        column!(rows, o => o.merchant_id.0),
+        column!(rows, o => lane(o.lane.0)),
+        column!(rows, o => o.sequence),
+        column!(rows, o => i32::try_from(o.events).unwrap_or(i32::MAX)),
     ]
 }
 

@@ -3,7 +3,10 @@
 use rusqlite::{Connection, Error, params};
 
 use super::{id, load::key_prefix};
-use crate::batch::{LogEvent, StoredAnswer, Writes};
+use crate::{
+    batch::{LogEvent, StoredAnswer, Writes},
+    origins::CommandOrigin,
+};
 
 pub(super) fn write(connection: &Connection, writes: &Writes) -> Result<(), Error> {
     tables(connection, writes)?;
@@ -14,7 +17,8 @@ pub(super) fn write(connection: &Connection, writes: &Writes) -> Result<(), Erro
 pub(super) fn tables(connection: &Connection, writes: &Writes) -> Result<(), Error> {
     resources(connection, writes)?;
     ledger(connection, writes)?;
-    keys(connection, writes)
+    keys(connection, writes)?;
+    origins(connection, writes)
 }
 
 fn resources(connection: &Connection, writes: &Writes) -> Result<(), Error> {
@@ -179,6 +183,26 @@ fn keys(connection: &Connection, writes: &Writes) -> Result<(), Error> {
             sequence,
             size,
             created_at.as_micros(),
+        ])?;
+    }
+    Ok(())
+}
+
+fn origins(connection: &Connection, writes: &Writes) -> Result<(), Error> {
+    let mut insert = connection.prepare_cached(
+        "insert into command_origins (command_id, at, actor, request_id, merchant_id, lane, sequence, events) \
+         values (?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    for CommandOrigin { command_id, at, origin, merchant_id, lane, sequence, events } in &writes.origins {
+        insert.execute(params![
+            id(&command_id.0),
+            at.as_micros(),
+            origin.actor(),
+            origin.request_id(),
+            id(&merchant_id.0),
+            lane.0,
+            sequence,
+            events,
         ])?;
     }
     Ok(())

@@ -6,6 +6,7 @@ mod backend;
 mod calls;
 mod check;
 mod invariants;
+mod origins;
 mod plans;
 mod proxy;
 mod recovery;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use domain::{
     currency::Currency,
     event::Stream,
-    id::{EventId, MerchantId, PaymentId, WithdrawalId},
+    id::{CommandId, EventId, MerchantId, PaymentId, WithdrawalId},
     lane::Lane,
     time::Timestamp,
 };
@@ -15,7 +15,9 @@ use store::{
     error::ReadError,
     log::{self, Span},
     lookup::Lookups,
+    origins::{self, OriginFilter},
     queries::{self, PageKey, PaymentFilter},
+    request::{Origin, Request},
     sql::{Dialect, Reads, Rows, Value},
     tables::{self, AccountPlace, EntryPlace, Ids},
 };
@@ -23,7 +25,7 @@ use uuid::Uuid;
 
 use crate::{
     backend::{Backend, Database},
-    calls::{merchant, pay},
+    calls::{merchant, pay, payment},
 };
 
 /// Explains each query before it is asked, and fails on one that reads a whole big table.
@@ -97,6 +99,23 @@ async fn ask_everything(db: Explaining) {
     log::by_event_id(db, EventId(id)).await.unwrap();
     log::by_subject(db, id, 10).await.unwrap();
     log::heads(db).await.unwrap();
+    ask_for_origins(db).await;
+}
+
+/// Every way to narrow the list; one command at least, so that what it did is asked for, too.
+async fn ask_for_origins(db: &dyn Reads) {
+    let actor = Some("operator anna".to_owned());
+    let filters = [
+        OriginFilter::default(),
+        OriginFilter { actor: actor.clone(), ..OriginFilter::default() },
+        OriginFilter { request_id: Some("r".to_owned()), ..OriginFilter::default() },
+        OriginFilter { merchant: Some(MerchantId(Uuid::from_u128(1))), actor, ..OriginFilter::default() },
+    ];
+    for filter in filters {
+        let page = origins::list(db, &filter, Some(CommandId(Uuid::max())), 10).await.unwrap();
+        let ids: Vec<CommandId> = page.lines.iter().map(|line| line.command.command_id).collect();
+        origins::origins_of(db, &ids).await.unwrap();
+    }
 }
 
 /// With one key a query, and with as many as it may have.
@@ -117,6 +136,7 @@ async fn look_up_everything(lookups: Lookups) {
 async fn reads_use_an_index_on_sqlite() {
     let database = Backend::Sqlite.create().await;
     let store = database.open(16).await;
+    pay_by_name(&store).await;
     ask_everything(Explaining { store: store.clone(), prefix: "explain query plan", scan: "SCAN" }).await;
 }
 
@@ -128,6 +148,7 @@ async fn statements_use_an_index_on_postgres_at_a_million_rows() {
     let store = database.open(16).await;
     let id = merchant(&store).await;
     pay(&store, id, "prepared while the tables are empty").await.unwrap();
+    pay_by_name(&store).await;
     let admin = fill(&database).await;
     ask_everything(Explaining { store: store.clone(), prefix: "explain", scan: "Seq Scan" }).await;
     let before = sequential_scans(&admin).await;
@@ -135,11 +156,18 @@ async fn statements_use_an_index_on_postgres_at_a_million_rows() {
     assert_eq!(sequential_scans(&admin).await, before);
 }
 
+/// A command whose caller is known.
+async fn pay_by_name(store: &Store) {
+    let origin = Some(Origin::new("operator anna", "r"));
+    let id = merchant(store).await;
+    store.submit(Request { origin, ..payment(id, "by name") }).await.unwrap();
+}
+
 async fn write_everything(store: &Store, id: MerchantId) {
     use domain::{command::*, id::CommandId, payment::CompletedBy, state::Outcome};
     let submit = |action: Action| async move {
         let command = Command { id: CommandId(Uuid::now_v7()), merchant_id: id, action };
-        store.submit(store::request::Request { command, claim: None }).await.unwrap().outcome
+        store.submit(Request { command, claim: None, origin: None }).await.unwrap().outcome
     };
     let Outcome::Payments(made) = pay(store, id, "new").await.unwrap().outcome else { panic!() };
     let payment_id = made[0].id;
@@ -203,6 +231,11 @@ async fn fill(database: &Database) -> tokio_postgres::Client {
             "insert into ledger_entries (id, transaction_id, owner, kind, currency, number, amount, balance_after, entry_type, created_at) \
              select gen_random_uuid(), gen_random_uuid(), md5((n % 1000)::text)::uuid, 1, 'USD', n, 1, n, 1, n from generate_series(1, {one_in_ten}) n"
         ),
+        format!(
+            "insert into command_origins (command_id, at, actor, request_id, merchant_id, lane, sequence, events) \
+             select md5(n::text)::uuid, n, 'key ' || n % 100, 'r' || n, md5((n % 1000)::text)::uuid, 15, 1000 + n, 1 \
+             from generate_series(1, {one_in_ten}) n"
+        ),
         "analyze".to_owned(),
     ];
     for statement in &statements {
@@ -220,7 +253,7 @@ async fn sequential_scans(admin: &tokio_postgres::Client) -> i64 {
             .await
             .unwrap();
         let sql = "select sum(seq_scan)::bigint from pg_stat_user_tables \
-             where relname in ('payments', 'idempotency_keys', 'events', 'merchants', 'withdrawals', 'accounts', 'ledger_entries')";
+             where relname in ('payments', 'idempotency_keys', 'events', 'merchants', 'withdrawals', 'accounts', 'ledger_entries', 'command_origins')";
         let now: i64 = admin.query_one(sql, &[]).await.unwrap().get(0);
         if now == last {
             return now;
