@@ -7,6 +7,7 @@
 use domain::{
     currency::Currency,
     id::{MerchantId, PaymentId, WithdrawalId},
+    ledger::AccountKind,
     payment::Payment,
     time::Timestamp,
     withdrawal::{Withdrawal, WithdrawalStatus},
@@ -15,7 +16,10 @@ use uuid::Uuid;
 
 use crate::{
     error::ReadError,
-    queries::{PAYMENT, PageKey, PaymentFilter, Query, WITHDRAWAL, moment, payment_from, withdrawal_from},
+    queries::{
+        PAYMENT, PageKey, PaymentFilter, Query, WITHDRAWAL, account_kind, currency, moment, payment_from,
+        wide_sum, withdrawal_from,
+    },
     sql::{Reads, Row},
 };
 
@@ -46,7 +50,8 @@ pub struct PaymentsWanted {
 
 impl PaymentsWanted {
     fn is_filtered(&self) -> bool {
-        let PaymentFilter { date_from, date_to, amount_minor_min, amount_minor_max, statuses, search } = &self.filter;
+        let PaymentFilter { date_from, date_to, amount_minor_min, amount_minor_max, statuses, search } =
+            &self.filter;
         self.currency.is_some()
             || self.is_flagged
             || date_from.is_some()
@@ -76,8 +81,11 @@ pub async fn payments(
         query.condition("flag_reason is not null");
     }
     query.payment_filter(&wanted.filter);
-    list.page(db, query, floor, payment_from, |payment| PageKey { created_at: payment.created_at, id: payment.id.0 })
-        .await
+    list.page(db, query, floor, payment_from, |payment| PageKey {
+        created_at: payment.created_at,
+        id: payment.id.0,
+    })
+    .await
 }
 
 /// Which withdrawals are wanted, of whom.
@@ -97,7 +105,8 @@ pub async fn withdrawals(
     limit: usize,
 ) -> Result<Page<Withdrawal>, ReadError> {
     let WithdrawalsWanted { merchant, .. } = *wanted;
-    let list = List { table: "withdrawals", select: WITHDRAWAL, merchant, from: None, to: None, after, limit };
+    let list =
+        List { table: "withdrawals", select: WITHDRAWAL, merchant, from: None, to: None, after, limit };
     let is_filtered = wanted.currency.is_some() || !wanted.statuses.is_empty();
     let floor = if is_filtered { list.floor(db).await? } else { None };
     let mut query = list.query(floor);
@@ -207,4 +216,16 @@ impl List {
         let next = if is_full { rows.last().map(key) } else { floor };
         Ok(Page { rows, next, is_cut_short: !is_full && floor.is_some() })
     }
+}
+
+/// What all accounts of a currency and a kind hold together.
+pub async fn balances(db: &dyn Reads) -> Result<Vec<(Currency, AccountKind, i128)>, ReadError> {
+    let sql = "select currency, kind, cast(sum(balance >> 32) as bigint), \
+         cast(sum(balance & 4294967295) as bigint) from accounts group by currency, kind order by currency, kind";
+    let rows = db.query(sql, Vec::new()).await?;
+    rows.iter()
+        .map(|row| {
+            Ok((currency(row.text(0)?)?, account_kind(row.int(1)?)?, wide_sum(row.int(2)?, row.int(3)?)))
+        })
+        .collect()
 }

@@ -295,7 +295,7 @@ pub async fn day_totals(
 }
 
 /// A sum of integers that may exceed 64 bits, from the sums of its upper and lower halves.
-fn wide_sum(upper: i64, lower: i64) -> i128 {
+pub(crate) fn wide_sum(upper: i64, lower: i64) -> i128 {
     (i128::from(upper) << 32) + i128::from(lower)
 }
 

@@ -12,6 +12,7 @@ use futures_util::FutureExt as _;
 use serde_json::json;
 use store::{
     Store,
+    audit::{self, Actor},
     error::ReadError,
     log::{self, Span},
     sql::{Reads, Row, Value},
@@ -19,7 +20,6 @@ use store::{
 use uuid::Uuid;
 
 use crate::{
-    audit::{self, Actor},
     consumer::{Consumer, HandleError},
     dead_letter::{Kind, State},
     position::{self, Place},
@@ -32,6 +32,8 @@ pub struct Selection {
     pub consumer: Option<String>,
     /// A part of the reason.
     pub reason: Option<String>,
+    /// Of this payment, withdrawal or merchant.
+    pub subject: Option<Uuid>,
     pub state: Option<State>,
     /// Only those behind this one, for the next page.
     pub behind: Option<Uuid>,
@@ -80,6 +82,10 @@ pub async fn select(db: &dyn Reads, selection: &Selection, limit: usize) -> Resu
         let escaped = reason.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
         params.push(format!("%{escaped}%").into());
         wheres.push(format!("reason like ${} escape '\\'", params.len()));
+    }
+    if let Some(subject) = selection.subject {
+        params.push(subject.into());
+        wheres.push(format!("subject_id = ${}", params.len()));
     }
     if let Some(state) = selection.state {
         wheres.push(format!("state = {}", state as i64));

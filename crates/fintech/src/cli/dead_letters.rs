@@ -5,8 +5,8 @@ use std::{collections::HashSet, sync::Arc};
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
+use store::audit::Actor;
 use stream::{
-    audit::Actor,
     consumer::Consumer,
     dead_letter::{Kind, State},
     redrive::{self, Letter, Selection},
@@ -168,7 +168,7 @@ impl Change {
             consumer: consumer.clone(),
             reason: reason.clone(),
             state: Some(State::Open),
-            behind: None,
+            ..Selection::default()
         })
     }
 

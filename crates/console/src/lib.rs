@@ -1,0 +1,22 @@
+//! The operations console: what people look at and do on port 8080, and what machines ask for there.
+//!
+//! Pages are made on the server from the tables, the log and Kafka; they work without JavaScript. Every list goes by
+//! keyset and looks at a bounded number of rows. What changes something is a POST that proves where it came from
+//! ([`guard`]), and goes the same way as the API's: a command to the writer.
+
+mod assets;
+mod change;
+mod fault;
+mod guard;
+mod layout;
+mod list;
+mod machine;
+mod pages;
+mod pulse;
+mod router;
+mod server;
+mod show;
+mod state;
+
+pub use server::serve;
+pub use state::{Parts, Setting, Transport};

@@ -1,0 +1,26 @@
+//! What machines ask for beside the pages: metrics and probes.
+
+use api::health;
+use axum::{
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+
+use crate::state::Console;
+
+/// `/metrics`
+pub async fn metrics(State(console): State<Console>) -> Response {
+    ([(header::CONTENT_TYPE, telemetry::CONTENT_TYPE)], console.registry().render()).into_response()
+}
+
+/// `/health/live`
+pub async fn live(State(console): State<Console>) -> Response {
+    health::answer(console.now(), true)
+}
+
+/// `/health/ready`
+pub async fn ready(State(console): State<Console>) -> Response {
+    let is_ready = !console.health().is_stopping() && health::pings(console.store()).await;
+    health::answer(console.now(), is_ready)
+}

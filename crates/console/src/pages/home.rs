@@ -1,0 +1,178 @@
+//! `/`: whether money is flowing, in a few numbers, each a link to what it is made of.
+
+use std::{convert::Infallible, time::Duration};
+
+use askama::Template;
+use axum::{
+    extract::State,
+    response::{
+        Response, Sse,
+        sse::{Event, KeepAlive},
+    },
+};
+use domain::{event::Stream, ledger::AccountKind};
+use futures_util::stream::{self, StreamExt as _};
+
+use super::Visit;
+use crate::{
+    fault::{Fault, render},
+    layout::{Frame, Section},
+    pulse::{FRESH, Pulse},
+    show::{Clock, Money, span},
+    state::Console,
+};
+
+#[derive(Template)]
+#[template(path = "home.html")]
+struct HomePage {
+    frame: Frame,
+    cards: Vec<Card>,
+}
+
+/// The cards alone, as they are sent to who follows.
+#[derive(Template)]
+#[template(path = "cards.html")]
+struct Cards {
+    cards: Vec<Card>,
+}
+
+/// A number, what it is, and whether it is as it should be.
+pub struct Card {
+    pub href: &'static str,
+    pub name: String,
+    pub value: String,
+    pub detail: String,
+    pub class: &'static str,
+    /// The colour in words.
+    pub verdict: &'static str,
+}
+
+/// Beyond which the age of what waits is no longer in order.
+const AGE_MICROS_GOOD_MAX: i64 = 10_000_000;
+const LIVE_AT_MOST: Duration = Duration::from_secs(600);
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// `GET /`
+pub async fn show(State(console): State<Console>, visit: Visit) -> Result<Response, Fault> {
+    let pulse = console.read(console.pulses().now()).await?;
+    let cards = cards(&pulse, visit.clock);
+    render(&HomePage { frame: visit.frame(Section::Home, "Home"), cards })
+}
+
+/// `GET /live`: the cards, again whenever they change.
+pub async fn live(
+    State(console): State<Console>,
+) -> Sse<impl stream::Stream<Item = Result<Event, Infallible>>> {
+    let receiver = console.pulses().follow();
+    let events = stream::unfold((receiver, console), async |(mut receiver, console)| {
+        receiver.changed().await.ok()?;
+        let pulse = receiver.borrow_and_update().clone()?;
+        let cards = Cards { cards: cards(&pulse, Clock { now: console.now() }) };
+        let html = cards.render().unwrap_or_default();
+        Some((Ok(Event::default().event("pulse").data(html)), (receiver, console)))
+    });
+    let until = tokio::time::sleep(LIVE_AT_MOST);
+    Sse::new(events.take_until(until)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+}
+
+fn cards(pulse: &Pulse, clock: Clock) -> Vec<Card> {
+    let is_fresh =
+        clock.now.as_micros() - pulse.at.as_micros() <= i64::try_from(FRESH.as_micros()).unwrap_or(i64::MAX);
+    let mut cards = vec![flow(pulse, clock)];
+    cards.extend(pulse.relay.map(|relay| {
+        let is_good = relay.micros <= AGE_MICROS_GOOD_MAX && relay.is_held;
+        let name = "Oldest unsent event".to_owned();
+        let detail = format!("{} not sent yet", relay.unpublished);
+        card("/relay", name, span(relay.micros), detail, is_good)
+    }));
+    let lag = pulse.lag_micros();
+    let detail = format!("{} events, {} consumers", pulse.lag_events(), pulse.lags.len());
+    cards.push(card(
+        "/consumers",
+        "Consumers’ lag".to_owned(),
+        span(lag),
+        detail,
+        lag <= AGE_MICROS_GOOD_MAX,
+    ));
+    let dead = pulse.dead_letters();
+    let detail = if dead == 0 { "every event was handled" } else { "events wait to be handled again" };
+    cards.push(card(
+        "/dead-letters",
+        "Dead letters".to_owned(),
+        dead.to_string(),
+        detail.to_owned(),
+        dead == 0,
+    ));
+    cards.push(reconciliation(pulse, clock));
+    cards.extend(balances(pulse));
+    if !is_fresh {
+        for card in &mut cards {
+            (card.class, card.verdict) = ("plain", "not measured lately");
+        }
+    }
+    cards
+}
+
+fn card(href: &'static str, name: String, value: String, detail: String, is_good: bool) -> Card {
+    let (class, verdict) = if is_good { ("good", "in order") } else { ("bad", "look here") };
+    Card { href, name, value, detail, class, verdict }
+}
+
+fn flow(pulse: &Pulse, clock: Clock) -> Card {
+    let milli: i64 = pulse.events_a_second_milli.iter().sum();
+    let total: i64 = pulse.events.iter().sum();
+    let payments = pulse.events[Stream::Payments.index()];
+    let detail = if total == 0 {
+        "nothing has happened yet".to_owned()
+    } else {
+        format!("{payments} of payments; the last {}", clock.when(pulse.last_event_at).ago)
+    };
+    let value = format!("{}.{}", milli / 1000, milli % 1000 / 100);
+    Card {
+        href: "/events",
+        name: "Events a second".to_owned(),
+        value,
+        detail,
+        class: "plain",
+        verdict: "a rate",
+    }
+}
+
+fn reconciliation(pulse: &Pulse, clock: Clock) -> Card {
+    let name = "Reconciliation breaks".to_owned();
+    match &pulse.last_ended_run {
+        Some(run) => {
+            let breaks = run.summary.breaks();
+            let ended = run.ended_at.unwrap_or(run.started_at);
+            let detail = format!("{} events proved {}", run.summary.events, clock.when(ended).ago);
+            card("/reconciliation", name, breaks.to_string(), detail, breaks == 0)
+        }
+        None => Card {
+            href: "/reconciliation",
+            name,
+            value: "–".to_owned(),
+            detail: "no run has ended yet".to_owned(),
+            class: "wait",
+            verdict: "not known yet",
+        },
+    }
+}
+
+/// What is on its way out, in each currency.
+fn balances(pulse: &Pulse) -> impl Iterator<Item = Card> {
+    let of = |kind| pulse.balances.sums.iter().filter(move |sum| sum.kind == kind);
+    let available = of(AccountKind::Available).map(|sum| ("/ledger", "Available to merchants", sum));
+    let pending = of(AccountKind::Pending)
+        .map(|sum| ("/withdrawals?status=Pending&status=Processing", "In flight to banks", sum));
+    available.chain(pending).map(|(href, name, sum)| {
+        let money = Money::sum(sum.minor, sum.currency);
+        Card {
+            href,
+            name: format!("{name}, {}", money.currency),
+            value: money.text,
+            detail: format!("{} minor units", money.minor),
+            class: "plain",
+            verdict: "a balance",
+        }
+    })
+}

@@ -1,0 +1,76 @@
+//! One file a page.
+
+pub mod home;
+pub mod payment;
+pub mod payments;
+pub mod theme;
+
+use axum::{extract::FromRequestParts, http::request::Parts};
+use store::{browse::Page, queries::PageKey};
+
+use crate::{
+    change,
+    fault::Fault,
+    guard::Viewer,
+    layout::{Frame, Section},
+    list::Params,
+    show::Clock,
+    state::Console,
+};
+
+/// Who looks, and what every page is made with.
+pub struct Visit {
+    pub viewer: Viewer,
+    pub clock: Clock,
+    notice: Option<&'static str>,
+    is_embedded: bool,
+}
+
+impl FromRequestParts<Console> for Visit {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, console: &Console) -> Result<Self, Fault> {
+        let viewer = parts.extensions.get::<Viewer>().cloned();
+        let viewer = viewer.ok_or_else(|| Fault::internal("a page without a viewer"))?;
+        let query = parts.uri.query().unwrap_or_default();
+        let code = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "notice");
+        Ok(Self {
+            viewer,
+            clock: Clock { now: console.now() },
+            notice: code.and_then(|(_, code)| change::notice(&code)),
+            is_embedded: console.kafka().is_none(),
+        })
+    }
+}
+
+impl Visit {
+    /// The layout of a page; `title` begins with what the page is about, so that tabs can be told apart.
+    pub fn frame(self, section: Section, title: impl Into<String>) -> Frame {
+        let Self { viewer, clock, notice, is_embedded } = self;
+        Frame { title: title.into(), section, viewer, clock, notice, is_embedded }
+    }
+}
+
+/// What stands under a list.
+pub struct Pager {
+    pub is_behind_first: bool,
+    pub first: String,
+    /// Empty: there is nothing more.
+    pub next: String,
+    pub is_cut_short: bool,
+}
+
+impl Pager {
+    pub fn of<T>(params: &Params, page: &Page<T>) -> Self {
+        Self::new(params, page.next, page.is_cut_short)
+    }
+
+    pub fn new(params: &Params, next: Option<PageKey>, is_cut_short: bool) -> Self {
+        Self {
+            is_behind_first: params.get("after").is_some(),
+            first: params.first_page(),
+            next: next.map(|key| params.page(key)).unwrap_or_default(),
+            is_cut_short,
+        }
+    }
+}

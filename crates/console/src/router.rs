@@ -1,0 +1,47 @@
+//! Every route of port 8080.
+
+use axum::{
+    Router,
+    http::StatusCode,
+    middleware,
+    routing::{get, post},
+};
+use tower_http::compression::{
+    CompressionLayer,
+    predicate::{NotForContentType, Predicate as _, SizeAbove},
+};
+
+use crate::{
+    assets, guard, machine,
+    pages::{home, payment, payments, theme},
+    state::Console,
+};
+
+/// A smaller body costs more to compress than to send.
+const GZIP_BYTES_MIN: u64 = 1024;
+
+pub fn router(console: Console) -> Router {
+    let pages = Router::new()
+        .route("/", get(home::show))
+        .route("/live", get(home::live))
+        .route("/payments", get(payments::list))
+        .route("/payments/{id}", get(payment::show))
+        .route("/payments/{id}/complete", post(payment::complete))
+        .route("/payments/{id}/cancel", post(payment::cancel))
+        .route("/payments/{id}/refund", post(payment::refund))
+        .route("/payments/{id}/flag", post(payment::flag))
+        .route("/theme", post(theme::switch))
+        .route("/assets/{hash}/{name}", get(assets::show))
+        .fallback(async || StatusCode::NOT_FOUND)
+        .layer(middleware::from_fn_with_state(console.clone(), guard::pages))
+        // Live pages go out line by line.
+        .layer(
+            CompressionLayer::new().compress_when(SizeAbove::new(GZIP_BYTES_MIN).and(NotForContentType::SSE)),
+        );
+    Router::new()
+        .route("/metrics", get(machine::metrics))
+        .route("/health/live", get(machine::live))
+        .route("/health/ready", get(machine::ready))
+        .merge(pages)
+        .with_state(console)
+}
