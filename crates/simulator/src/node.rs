@@ -4,9 +4,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use domain::time::Timestamp;
 use registry::Codecs;
-use store::{Clock, Location, Parts, Store, memory::Memory};
+use store::{Clock, Location, Parts, Store, audit::Actor, memory::Memory};
 use stream::{
-    audit::Actor,
     consumer::Consumer,
     engine,
     kafka::{session::Desk, values::Values},
@@ -180,7 +179,7 @@ impl Node {
 }
 
 async fn redrive_all(store: &Store, consumer: &Arc<dyn Consumer>) {
-    let actor = Actor { name: "operator".to_owned(), why: "it was mended".to_owned() };
+    let actor = Actor::new("operator", "it was mended");
     let selection = Selection {
         consumer: Some(consumer.name().to_owned()),
         state: Some(stream::dead_letter::State::Open),

@@ -5,6 +5,7 @@
 //! [`lookup`] and [`queries`] read the tables, [`log`] the event log, and [`Store::begin`] gives a consumer the
 //! transaction that carries its effect and its position.
 
+pub mod audit;
 pub mod batch;
 pub mod browse;
 pub mod error;

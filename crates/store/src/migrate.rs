@@ -38,6 +38,12 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("migrations/postgres/0004_schema_registry.sql"),
     },
     Migration {
+        number: 5,
+        name: "access",
+        sqlite: include_str!("migrations/sqlite/0005_access.sql"),
+        postgres: include_str!("migrations/postgres/0005_access.sql"),
+    },
+    Migration {
         number: 7,
         name: "command_origins",
         sqlite: include_str!("migrations/sqlite/0007_command_origins.sql"),

@@ -4,7 +4,6 @@
 //! rest: order, positions, retries, dead letters. Two transports feed it: the log table itself ([`runtime`]) and
 //! Kafka ([`kafka::group`]). The [`relay`] copies the log to Kafka. [`lag`] says how far behind a consumer is.
 
-pub mod audit;
 pub mod consumer;
 pub mod dead_letter;
 pub mod engine;

@@ -11,13 +11,13 @@ use domain::{event::Stream, lane::Lane, time::Timestamp};
 use serde_json::json;
 use store::{
     Store,
+    audit::{self, Actor},
     error::ReadError,
     log::{self, Span},
     sql::Transaction,
 };
 
 use crate::{
-    audit::{self, Actor},
     consumer::{Consumer, HandleError, Replay},
     engine::{Settings, Stopped},
     position::{self, Place},

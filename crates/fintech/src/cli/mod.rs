@@ -175,10 +175,10 @@ fn obey(global: Global, command: Command) -> anyhow::Result<ExitCode> {
 }
 
 /// Who acts by hand: as given, or the user of this machine.
-fn actor(by: Option<&str>, why: &str) -> stream::audit::Actor {
+fn actor(by: Option<&str>, why: &str) -> store::audit::Actor {
     let user = || std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
     let name = by.map_or_else(|| user().unwrap_or_else(|_| "unknown".to_owned()), str::to_owned);
-    stream::audit::Actor { name, why: why.to_owned() }
+    store::audit::Actor::new(name, why)
 }
 
 fn block_on<F, T>(layers: &Layers, logs: Output, role: impl FnOnce(Settings) -> F) -> anyhow::Result<T>
