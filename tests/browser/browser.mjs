@@ -10,6 +10,7 @@
 
 import { mkdir, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
+import { basename } from "node:path";
 import { after, test } from "node:test";
 
 /** The modules lie beside the build, not beside these files. */
@@ -20,8 +21,10 @@ const { chromium } = require("playwright-core");
 export const PATIENCE_MS = 30_000;
 /** Of one test, which sees many pages. */
 const TEST_MS = 300_000;
+/** Of a page that was not expected. */
+const SAID_MAX = 300;
 const VIEWPORT = { width: 1280, height: 800 };
-/** What Chromium does by itself: it may look up nothing, tell nobody, and need no more shared memory than a container has. */
+/** What Chromium does by itself: it looks up nothing, tells nobody, and needs no more shared memory than a container has. */
 const FLAGS = [
   "--no-sandbox",
   "--disable-background-networking",
@@ -41,7 +44,7 @@ const FLAGS = [
 
 export function variable(name) {
   const value = process.env[name];
-  if (!value) throw new Error(`${name} is not set: eval "$(scripts/browser)", and say BASE_URL`);
+  if (!value) throw new Error(`${name} is not set: see tests/it/support/browser.rs, which runs these tests`);
   return value;
 }
 
@@ -82,7 +85,8 @@ export function watch(watched, base) {
   const complain = (page, what) => complaints.push(`${page?.url() ?? "a page"}: ${what}`);
   watched.on("request", (request) => {
     const { origin, protocol } = new URL(request.url());
-    if (/^https?:|^wss?:/.test(protocol) && origin !== home) complaints.push(`${request.url()} was asked for, which is elsewhere`);
+    const isElsewhere = /^https?:|^wss?:/.test(protocol) && origin !== home;
+    if (isElsewhere) complaints.push(`${request.url()} was asked for, which is elsewhere`);
   });
   watched.on("console", (message) => {
     if (message.type() === "error") complain(message.page(), `${message.text()} (${message.location().url})`);
@@ -105,7 +109,7 @@ async function signIn(base, options) {
   return state;
 }
 
-/** Somebody's visit to a server. The task gets the page and the complaints so far, and may take out those that it expects. */
+/** A visit to a server. The task gets the page and the complaints so far, and may take out those that it expects. */
 export async function visit(base, options, task) {
   if (process.env.OPERATOR) signedIn ??= await signIn(base);
   const made = await context(base, { storageState: signedIn, ...options });
@@ -124,7 +128,9 @@ export async function visit(base, options, task) {
 
 /** A test that visits the server under test; options are those of a browser context of Playwright. */
 export function browse(name, options, task) {
-  test(name, { timeout: TEST_MS }, (t) => visit(variable("BASE_URL"), options, (page, complaints) => task(page, t, complaints)));
+  test(name, { timeout: TEST_MS }, (t) =>
+    visit(variable("BASE_URL"), options, (page, complaints) => task(page, t, complaints)),
+  );
 }
 
 after(close);
@@ -132,7 +138,10 @@ after(close);
 /** Goes to a page that must be there; gives the answer. */
 export async function go(page, path) {
   const answer = await page.goto(path, { waitUntil: "load" });
-  if (answer.status() !== 200) throw new Error(`${path} answered ${answer.status()}: ${(await page.locator("body").innerText()).slice(0, 300)}`);
+  if (answer.status() !== 200) {
+    const said = await page.locator("body").innerText();
+    throw new Error(`${path} answered ${answer.status()}: ${said.slice(0, SAID_MAX)}`);
+  }
   return answer;
 }
 
@@ -140,7 +149,9 @@ export async function go(page, path) {
 async function keep(page, error) {
   const folder = process.env.KEPT;
   if (!folder || page.isClosed()) return;
-  const name = `${new URL(page.url()).pathname.replace(/[^a-z0-9]+/gi, "-").slice(0, 60)}-${Date.now()}`;
+  // The same name in every run, so that what is kept does not grow.
+  const path = new URL(page.url()).pathname.replace(/[^a-z0-9]+/gi, "-").slice(0, 60);
+  const name = basename(process.argv[1], ".mjs") + path;
   try {
     await mkdir(folder, { recursive: true });
     await page.screenshot({ path: `${folder}/${name}.png`, fullPage: true });

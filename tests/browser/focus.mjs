@@ -37,17 +37,21 @@ function number(selector) {
   const looks = (element) => {
     const style = getComputedStyle(element);
     const outline = style.outlineStyle === "none" ? "0px" : style.outlineWidth;
-    return { outline, rest: [style.boxShadow, style.borderColor, style.backgroundColor, style.textDecorationLine].join() };
+    const rest = [style.boxShadow, style.borderColor, style.backgroundColor, style.textDecorationLine].join();
+    return { outline, rest };
   };
   const words = (element) => {
     const name = element.getAttribute("aria-label") || element.innerText || element.name || "";
     return `<${element.localName}> "${name.trim().slice(0, 40)}"`;
   };
-  const isReachable = (element) =>
-    !element.disabled && element.tabIndex >= 0 && element.checkVisibility({ visibilityProperty: true }) && !element.closest("[inert]");
+  const isShown = (element) => element.checkVisibility({ visibilityProperty: true }) && !element.closest("[inert]");
+  const isReachable = (element) => !element.disabled && element.tabIndex >= 0 && isShown(element);
   // Of the radio buttons of a group one is reached by Tab, the others by arrows: the one that is chosen, or the first.
-  const ofGroup = (element) => all.filter(({ type, name, form }) => type === "radio" && name === element.name && form === element.form);
-  const isTheOne = (element) => (ofGroup(element).find(({ checked }) => checked) ?? ofGroup(element)[0]) === element;
+  const isTheOne = (element) => {
+    const { name, form } = element;
+    const group = all.filter((other) => other.type === "radio" && other.name === name && other.form === form);
+    return (group.find(({ checked }) => checked) ?? group[0]) === element;
+  };
   const all = [...document.querySelectorAll(selector)].filter(isReachable);
   const expected = all.filter((element) => element.type !== "radio" || isTheOne(element));
   const numbers = new Map(expected.map((element, index) => [element, index]));

@@ -1,5 +1,5 @@
 // Whether everybody can use a page: what axe-core says of it, and whether it fits into its window. It promises to judge the
-// page as it is served, its Content-Security-Policy in force.
+// page as it is served, its Content-Security-Policy in force. And whether a page took a stored text for a part of itself.
 
 import { require } from "./browser.mjs";
 
@@ -18,8 +18,8 @@ export async function judge(page) {
   // A document that axe found nothing to judge in is no page.
   if (passes.length === 0) throw new Error(`axe found nothing to judge on ${page.url()}`);
   const told = ({ id, impact, help, nodes }) => {
-    const places = nodes.map(({ target, failureSummary }) => `    ${target.join(" ")}\n      ${failureSummary.replaceAll("\n", "\n      ")}`);
-    return `${impact} ${id}: ${help}\n${places.join("\n")}`;
+    const places = nodes.map(({ target, failureSummary }) => `${target.join(" ")}\n${failureSummary}`);
+    return `${impact} ${id}: ${help}\n${places.join("\n").replace(/^/gm, "    ")}`;
   };
   const grave = ({ impact }) => GRAVE.includes(impact);
   return {
@@ -32,4 +32,14 @@ export async function judge(page) {
 async function tooWide(page) {
   const [content, window] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
   return content > window ? [`the page is ${content} pixels wide in a window of ${window}`] : [];
+}
+
+/** The class of the elements, and the variable of the script, in the text that the tests store to be run. */
+export const MARK = "injected";
+
+/** What became of that text: its elements that are in the page, and whether its script ran. */
+export async function injected(page) {
+  const elements = await page.locator(`.${MARK}`).count();
+  const ran = await page.evaluate((mark) => mark in globalThis, MARK);
+  return { elements, ran };
 }

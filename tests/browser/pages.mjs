@@ -68,8 +68,8 @@ export function firstLink(page, route, text = "") {
   return page.locator("a[href]").evaluateAll(
     (links, { pattern, text }) => {
       const here = location.origin;
-      const fits = (link) => link.origin === here && new RegExp(pattern).test(link.pathname) && link.textContent.includes(text);
-      const found = links.find(fits);
+      const leads = (link) => link.origin === here && new RegExp(pattern).test(link.pathname);
+      const found = links.find((link) => leads(link) && link.textContent.includes(text));
       return found && found.pathname + found.search;
     },
     { pattern, text },

@@ -6,11 +6,13 @@ import { createServer } from "node:http";
 import { after, test } from "node:test";
 import { visit, go } from "./browser.mjs";
 import { walkByTab } from "./focus.mjs";
-import { bring, judge } from "./judge.mjs";
+import { bring, injected, judge } from "./judge.mjs";
 import { firstLink } from "./pages.mjs";
 
 /** As strict as the console's own, so what the tools bring into a page is shown to work under it. */
-const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+const POLICY =
+  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; " +
+  "base-uri 'none'; frame-ancestors 'none'";
 const ID = "019a0000-0000-7000-8000-000000000001";
 
 const WELL = `<a href="#main">To the content</a>
@@ -40,9 +42,15 @@ const PAGES = {
 
 const FILES = {
   "/icon.svg": ["image/svg+xml", '<svg xmlns="http://www.w3.org/2000/svg"/>'],
-  "/style.css": ["text/css", ".pale { color: #ccc; background: #fff } .wide { width: 5000px } .unseen:focus { outline: none }"],
+  "/style.css": [
+    "text/css",
+    ".pale { color: #ccc; background: #fff } .wide { width: 5000px } .unseen:focus { outline: none }",
+  ],
   "/throws.js": ["text/javascript", "throw new Error('thrown on purpose')"],
-  "/keeps.js": ["text/javascript", "kept.addEventListener('keydown', (event) => event.key === 'Tab' && event.preventDefault())"],
+  "/keeps.js": [
+    "text/javascript",
+    "kept.addEventListener('keydown', (event) => event.key === 'Tab' && event.preventDefault())",
+  ],
 };
 
 const document = (body) => `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Payments</title>
@@ -51,11 +59,14 @@ const document = (body) => `<!doctype html><html lang="en"><head><meta charset="
 const server = createServer((request, response) => {
   const { pathname } = new URL(request.url, "http://localhost");
   if (pathname in PAGES) {
-    response.writeHead(200, { "content-type": "text/html", "content-security-policy": POLICY }).end(document(PAGES[pathname]));
+    const headers = { "content-type": "text/html", "content-security-policy": POLICY };
+    response.writeHead(200, headers).end(document(PAGES[pathname]));
   } else if (pathname === "/elsewhere") {
     // Without a policy: nothing but the test forbids it.
     const other = `http://localhost:${server.address().port}/style.css`;
     response.writeHead(200, { "content-type": "text/html" }).end(document(`<link rel="stylesheet" href="${other}">`));
+  } else if (pathname === "/not-escaped") {
+    response.writeHead(200, { "content-type": "text/html" }).end(document("<i class=injected></i><script>injected=1</script>"));
   } else if (pathname in FILES) {
     response.writeHead(200, { "content-type": FILES[pathname][0] }).end(FILES[pathname][1]);
   } else {
@@ -121,6 +132,15 @@ for (const [path, fault] of [
 ]) {
   test(`${path} is found`, async () => assert.match((await walked(path)).faults.join("\n"), fault));
 }
+
+test("a stored text that is not escaped is found", async () => {
+  await visit(base, {}, async (page) => {
+    await go(page, "/well");
+    assert.deepEqual(await injected(page), { elements: 0, ran: false });
+    await go(page, "/not-escaped");
+    assert.deepEqual(await injected(page), { elements: 1, ran: true });
+  });
+});
 
 test("a link is found by the route that it leads to", async () => {
   await visit(base, {}, async (page) => {
