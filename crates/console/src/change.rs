@@ -16,6 +16,7 @@ use store::{
     error::SubmitError,
     request::{Claim, Origin, Request as Submitted},
 };
+use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 
 use crate::{fault::Fault, guard::Viewer, state::Console};
@@ -48,7 +49,8 @@ impl<S: Send + Sync> FromRequest<S> for Form {
         let body = to_bytes(request.into_body(), BODY_BYTES_MAX).await;
         let body = body.map_err(|_| Fault::bad_request("The form is too long, or was broken off."))?;
         let form = Self { pairs: form_urlencoded::parse(&body).into_owned().collect(), viewer };
-        if form.get("csrf") == Some(form.viewer.csrf.as_str()) {
+        let sent = form.get("csrf").unwrap_or_default();
+        if !sent.is_empty() && bool::from(sent.as_bytes().ct_eq(form.viewer.csrf.as_bytes())) {
             Ok(form)
         } else {
             Err(Fault::forbidden("The form is out of date: load its page again. Nothing was changed."))
@@ -105,8 +107,8 @@ impl Form {
         // Two forms that ask for different things have different keys, so the key is the whole request.
         let claim = Claim::new(CALLER, &merchant_id.to_string(), once, &[once.as_bytes()]);
         let command = Command { id: CommandId(Uuid::now_v7()), merchant_id, action };
-        let Viewer { name, is_open, request_id, .. } = &self.viewer;
-        let origin = (!is_open).then(|| Origin::new(name, request_id));
+        let Viewer { name, request_id, .. } = &self.viewer;
+        let origin = (!self.viewer.is_open()).then(|| Origin::new(name, request_id));
         let request = Submitted { command, claim: Some(claim), origin };
         match console.store().submit(request).await {
             Ok(answer) => Ok(answer.outcome),

@@ -8,18 +8,23 @@
 
 use std::sync::LazyLock;
 
+use access::{Mode, OperatorRole, Permission, sessions};
 use axum::{
     body::Body,
     extract::State,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header, uri::Authority},
+    http::{
+        HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header, request::Parts,
+        uri::Authority,
+    },
     middleware::Next,
-    response::{IntoResponse, Response},
+    response::{IntoResponse, Redirect, Response},
 };
 use uuid::Uuid;
 
 use crate::{
     fault::{Fault, render},
     layout::{FaultPage, Frame, Section, THEME_COOKIE, Theme, cookie},
+    pages::sign_in::PATH as SIGN_IN,
     show::Clock,
     state::Console,
 };
@@ -47,33 +52,88 @@ const HEADERS: [(HeaderName, HeaderValue); 7] = [
 /// Proves that a form is of this process, where nobody signs in.
 static OPEN_TOKEN: LazyLock<String> = LazyLock::new(|| Uuid::new_v4().simple().to_string());
 
+/// The cookie of a session. Only its hash is stored ([`access::sessions`]).
+pub const SESSION_COOKIE: &str = "fintech_session";
+
 /// Who looks.
 #[derive(Clone, Debug)]
 pub struct Viewer {
+    /// As the audit log has it: `operator anna`, or `open access`.
     pub name: String,
-    /// Nobody signs in here: this machine's users may do everything.
-    pub is_open: bool,
+    pub standing: Standing,
     /// What the forms of this viewer carry.
     pub csrf: String,
     pub theme: Theme,
     pub request_id: String,
 }
 
+/// What somebody is to the console.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody signs in here: whoever is on this machine may do everything.
+    Open,
+    /// Nobody yet: only the page to sign in is shown.
+    Stranger,
+    Operator {
+        name: String,
+        role: OperatorRole,
+    },
+}
+
+impl Viewer {
+    pub const fn is_open(&self) -> bool {
+        matches!(self.standing, Standing::Open)
+    }
+
+    pub const fn is_stranger(&self) -> bool {
+        matches!(self.standing, Standing::Stranger)
+    }
+
+    /// The name that operators sign in with; empty with open access.
+    pub fn operator(&self) -> &str {
+        match &self.standing {
+            Standing::Operator { name, .. } => name,
+            Standing::Open | Standing::Stranger => "",
+        }
+    }
+
+    pub const fn may(&self, permission: Permission) -> bool {
+        match &self.standing {
+            Standing::Open => true,
+            Standing::Stranger => false,
+            Standing::Operator { role, .. } => role.may(permission),
+        }
+    }
+
+    pub fn must(&self, permission: Permission) -> Result<(), Fault> {
+        if self.may(permission) {
+            return Ok(());
+        }
+        let role = match &self.standing {
+            Standing::Operator { role, .. } => role.name(),
+            Standing::Open | Standing::Stranger => "nobody",
+        };
+        Err(Fault::forbidden(format!("The role {role} may not do this. Ask an operator who is an admin.")))
+    }
+}
+
 /// The outermost layer around the pages.
-pub async fn pages(State(console): State<Console>, mut request: Request<Body>, next: Next) -> Response {
-    let request_id = api::request_id(request.headers());
-    let viewer = Viewer {
+pub async fn pages(State(console): State<Console>, request: Request<Body>, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let request_id = api::request_id(&parts.headers);
+    let mut viewer = Viewer {
         name: "open access".to_owned(),
-        is_open: true,
+        standing: Standing::Open,
         csrf: OPEN_TOKEN.clone(),
-        theme: Theme::of_name(cookie(request.headers(), THEME_COOKIE).unwrap_or_default()),
+        theme: Theme::of_name(cookie(&parts.headers, THEME_COOKIE).unwrap_or_default()),
         request_id: request_id.to_str().unwrap_or_default().to_owned(),
     };
-    let response = match check(&viewer, request.method(), request.uri(), request.headers()) {
-        Ok(()) => {
-            request.extensions_mut().insert(viewer.clone());
-            next.run(request).await
+    let response = match enter(&console, &mut viewer, &parts).await {
+        Ok(None) => {
+            parts.extensions.insert(viewer.clone());
+            next.run(Request::from_parts(parts, body)).await
         }
+        Ok(Some(elsewhere)) => elsewhere,
         Err(fault) => fault.into_response(),
     };
     let mut response = with_page(&console, viewer, response);
@@ -86,9 +146,49 @@ pub async fn pages(State(console): State<Console>, mut request: Request<Body>, n
     response
 }
 
+/// Finds out who looks, and whether they may come in; an answer sends them elsewhere.
+async fn enter(console: &Console, viewer: &mut Viewer, parts: &Parts) -> Result<Option<Response>, Fault> {
+    let Parts { method, uri, headers, .. } = parts;
+    let is_asset = uri.path().starts_with("/assets/");
+    if console.access().mode() == Mode::Required && !is_asset {
+        viewer.standing = Standing::Stranger;
+        viewer.name = "stranger".to_owned();
+        // A stranger's forms prove nothing by a token: what a session's forms carry is only in its pages.
+        viewer.csrf.clear();
+        if let Some(token) = cookie(headers, SESSION_COOKIE)
+            && let Some(session) = console.read(sessions::find(console.store(), token)).await?
+        {
+            viewer.name = session.actor_name();
+            viewer.standing = Standing::Operator { name: session.operator, role: session.role };
+            viewer.csrf = session.csrf;
+        }
+    }
+    check(viewer, method, uri, headers)?;
+    if !viewer.is_stranger() || is_asset || uri.path() == SIGN_IN {
+        return Ok(None);
+    }
+    // A page is come back to after signing in; what is not a page is refused.
+    let is_page = *method == Method::GET && !headers.contains_key("hx-request") && accepts_html(headers);
+    if !is_page {
+        return Err(Fault::new(
+            StatusCode::UNAUTHORIZED,
+            "Signed out",
+            "Sign in again. Nothing was changed.",
+        ));
+    }
+    let back = uri.path_and_query().map_or("/", |path| path.as_str());
+    let back: String = form_urlencoded::byte_serialize(back.as_bytes()).collect();
+    Ok(Some(Redirect::to(&format!("{SIGN_IN}?back={back}")).into_response()))
+}
+
+fn accepts_html(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("text/html");
+    accepted.contains("text/html") || accepted.contains("*/*")
+}
+
 fn check(viewer: &Viewer, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
     let host = host(uri, headers).ok_or_else(|| Fault::bad_request("The request names no host."))?;
-    if viewer.is_open && !is_this_machine(host.host()) {
+    if viewer.is_open() && !is_this_machine(host.host()) {
         return Err(Fault::new(
             StatusCode::MISDIRECTED_REQUEST,
             "Another name",
@@ -111,12 +211,12 @@ fn check(viewer: &Viewer, method: &Method, uri: &Uri, headers: &HeaderMap) -> Re
     }
 }
 
-fn host(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
+pub fn host(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
     let of_header = || headers.get(header::HOST)?.to_str().ok()?.parse().ok();
     uri.authority().cloned().or_else(of_header)
 }
 
-fn is_this_machine(host: &str) -> bool {
+pub fn is_this_machine(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let is_loopback = |address: std::net::IpAddr| address.is_loopback();
     host == "localhost" || host.ends_with(".localhost") || host.parse().is_ok_and(is_loopback)
@@ -163,7 +263,7 @@ mod tests {
     fn viewer() -> Viewer {
         Viewer {
             name: String::new(),
-            is_open: true,
+            standing: Standing::Open,
             csrf: String::new(),
             theme: Theme::Auto,
             request_id: String::new(),

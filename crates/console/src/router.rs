@@ -13,7 +13,7 @@ use tower_http::compression::{
 
 use crate::{
     assets, guard, machine,
-    pages::{home, payment, payments, theme},
+    pages::{home, payment, payments, sign_in, theme},
     state::Console,
 };
 
@@ -30,6 +30,8 @@ pub fn router(console: Console) -> Router {
         .route("/payments/{id}/cancel", post(payment::cancel))
         .route("/payments/{id}/refund", post(payment::refund))
         .route("/payments/{id}/flag", post(payment::flag))
+        .route("/sign-in", get(sign_in::show).post(sign_in::sign_in))
+        .route("/sign-out", post(sign_in::sign_out))
         .route("/theme", post(theme::switch))
         .route("/assets/{hash}/{name}", get(assets::show))
         .fallback(async || StatusCode::NOT_FOUND)

@@ -17,13 +17,13 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Serves until `shutdown` is ready.
-pub async fn serve(parts: Parts, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+pub async fn serve(mut parts: Parts, listener: TcpListener, shutdown: impl Future<Output = ()>) {
     let shape = Shape {
         connections_max: CONNECTIONS_MAX,
         head_timeout: HEAD_TIMEOUT,
         lame_duck: Duration::ZERO,
         drain_timeout: DRAIN_TIMEOUT,
-        tls: None,
+        tls: parts.tls.take(),
     };
     server::take_connections(router(Console::new(parts)), listener, shape, shutdown).await;
 }

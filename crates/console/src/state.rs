@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use api::Health;
+use access::{Access, throttle::Slowdown};
+use api::{Health, Tls};
 use domain::time::Timestamp;
 use store::{Store, error::ReadError, sql::Reads};
 use telemetry::Registry;
@@ -15,6 +16,10 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the console shows, and acts on.
 pub struct Parts {
     pub store: Store,
+    pub access: Access,
+    /// A withdrawal of more minor units is not decided by one operator alone.
+    pub four_eyes_withdrawal_minor: i64,
+    pub tls: Option<Tls>,
     pub health: Health,
     pub registry: Registry,
     pub transport: Transport,
@@ -48,13 +53,14 @@ pub(crate) struct Console(Arc<Inner>);
 struct Inner {
     parts: Parts,
     pulses: Pulses,
+    sign_ins: Slowdown,
 }
 
 impl Console {
     pub fn new(parts: Parts) -> Self {
         let is_published = matches!(parts.transport, Transport::Kafka(_));
         let pulses = Pulses::new(parts.store.clone(), is_published);
-        Self(Arc::new(Inner { parts, pulses }))
+        Self(Arc::new(Inner { parts, pulses, sign_ins: Slowdown::default() }))
     }
 
     pub fn store(&self) -> &Store {
@@ -71,6 +77,19 @@ impl Console {
 
     pub fn health(&self) -> &Health {
         &self.0.parts.health
+    }
+
+    pub fn access(&self) -> &Access {
+        &self.0.parts.access
+    }
+
+    /// Those who failed to sign in, by address.
+    pub fn sign_ins(&self) -> &Slowdown {
+        &self.0.sign_ins
+    }
+
+    pub fn four_eyes_withdrawal_minor(&self) -> i64 {
+        self.0.parts.four_eyes_withdrawal_minor
     }
 
     pub fn pulses(&self) -> &Pulses {

@@ -3,8 +3,10 @@
 pub mod home;
 pub mod payment;
 pub mod payments;
+pub mod sign_in;
 pub mod theme;
 
+use access::Permission;
 use axum::{extract::FromRequestParts, http::request::Parts};
 use store::{browse::Page, queries::PageKey};
 
@@ -44,6 +46,10 @@ impl FromRequestParts<Console> for Visit {
 }
 
 impl Visit {
+    pub fn must(&self, permission: Permission) -> Result<(), Fault> {
+        self.viewer.must(permission)
+    }
+
     /// The layout of a page; `title` begins with what the page is about, so that tabs can be told apart.
     pub fn frame(self, section: Section, title: impl Into<String>) -> Frame {
         let Self { viewer, clock, notice, is_embedded } = self;

@@ -1,5 +1,6 @@
 //! `/payments/{id}`: one payment with its whole life on one timeline, and what may be done with it.
 
+use access::Permission;
 use askama::Template;
 use axum::{
     extract::{Path, State},
@@ -191,6 +192,7 @@ pub async fn complete(
     Path(id): Path<Uuid>,
     form: Form,
 ) -> Result<Response, Fault> {
+    form.viewer.must(Permission::ChangePayments)?;
     let action = Action::CompletePayment { payment_id: PaymentId(id), completed_by: CompletedBy::Manual };
     act(&console, id, &form, action, "completed").await
 }
@@ -201,6 +203,7 @@ pub async fn cancel(
     Path(id): Path<Uuid>,
     form: Form,
 ) -> Result<Response, Fault> {
+    form.viewer.must(Permission::ChangePayments)?;
     act(&console, id, &form, Action::CancelPayment { payment_id: PaymentId(id) }, "cancelled").await
 }
 
@@ -210,6 +213,7 @@ pub async fn refund(
     Path(id): Path<Uuid>,
     form: Form,
 ) -> Result<Response, Fault> {
+    form.viewer.must(Permission::ChangePayments)?;
     let amount = match form.get("amount") {
         None => None,
         Some(text) => Some(text.parse().ok().and_then(AmountMinor::new).ok_or_else(|| {
@@ -227,6 +231,7 @@ pub async fn flag(
     Path(id): Path<Uuid>,
     form: Form,
 ) -> Result<Response, Fault> {
+    form.viewer.must(Permission::ReviewPayments)?;
     let action = Action::FlagPayment { payment_id: PaymentId(id), reason: form.reason()?.to_owned() };
     act(&console, id, &form, action, "flagged").await
 }
