@@ -14,15 +14,14 @@ use store::request::{Answer, Claim, Origin};
 use uuid::Uuid;
 
 use crate::{
+    access::Asker,
     body,
     idempotency::{IDEMPOTENT_REPLAYED, key_of},
     problem::Problem,
     query::Query,
+    request_id::RequestId,
     state::App,
 };
-
-/// Whose idempotency keys they are, as long as there is no authentication.
-const CALLER: &str = "anonymous";
 
 const REPLAYED: HeaderName = HeaderName::from_static(IDEMPOTENT_REPLAYED);
 
@@ -31,7 +30,8 @@ pub struct Change {
     method: Method,
     uri: Uri,
     key: Option<String>,
-    /// Who asks, when the caller has a name: access control leaves it in the request's extensions.
+    asker: Asker,
+    /// Who asks, when the caller has a name.
     origin: Option<Origin>,
     pub body: Bytes,
 }
@@ -60,9 +60,12 @@ impl Change {
         let key = key_of(request.headers())?;
         Query::of(request.uri())?.finish()?;
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let origin = request.extensions().get::<Origin>().cloned();
+        let asker = request.extensions().get::<Asker>().cloned();
+        let asker = asker.ok_or_else(|| Problem::internal("nobody asked whose request it is"))?;
+        let id = request.extensions().get::<RequestId>().map_or("", RequestId::as_str);
+        let origin = asker.name().map(|name| Origin::new(name, id));
         let body = body::read(request, bytes_max, app.limits().request_timeout).await?;
-        Ok(Self { method, uri, key, origin, body })
+        Ok(Self { method, uri, key, asker, origin, body })
     }
 
     /// Has the action carried out on an existing merchant.
@@ -84,7 +87,7 @@ impl Change {
             None => "",
         };
         let request = [self.method.as_str().as_bytes(), self.uri.path().as_bytes(), self.body.as_ref()];
-        Some(Claim::new(CALLER, merchant, key, &request))
+        Some(Claim::new(self.asker.idempotency_scope(), merchant, key, &request))
     }
 }
 

@@ -20,6 +20,7 @@ use tower_http::{
 };
 
 use crate::{
+    access::{RATE_LIMIT, RATE_LIMIT_POLICY},
     idempotency::IDEMPOTENT_REPLAYED,
     problem::{self, Problem},
     request_id::{RequestId, X_REQUEST_ID, request_id},
@@ -30,7 +31,8 @@ const GZIP_BYTES_MIN: u64 = 1024;
 
 /// The layers around all routes, the last one outermost.
 pub fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, allowed_origins: &[String]) -> Router<S> {
-    let worth_it = SizeAbove::new(GZIP_BYTES_MIN).and(NotForContentType::IMAGES);
+    // What is sent as it happens must not wait for more to be compressed with it.
+    let worth_it = SizeAbove::new(GZIP_BYTES_MIN).and(NotForContentType::IMAGES).and(NotForContentType::SSE);
     routes
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(edge))
@@ -92,6 +94,9 @@ fn cors(allowed_origins: &[String]) -> CorsLayer {
             header::LINK,
             header::LOCATION,
             header::RETRY_AFTER,
+            header::WWW_AUTHENTICATE,
+            RATE_LIMIT,
+            RATE_LIMIT_POLICY,
             header::CONTENT_DISPOSITION,
             X_REQUEST_ID,
             HeaderName::from_static(IDEMPOTENT_REPLAYED),

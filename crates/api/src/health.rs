@@ -79,7 +79,8 @@ pub async fn ready(State(app): State<App>) -> Response {
     answer(app.now(), is_ready)
 }
 
-pub(crate) async fn pings(store: &Store) -> bool {
+/// Whether the database answers in time.
+pub async fn pings(store: &Store) -> bool {
     match tokio::time::timeout(PING_TIMEOUT, store.ping()).await {
         Ok(Ok(())) => true,
         Ok(Err(error)) => {
@@ -93,7 +94,7 @@ pub(crate) async fn pings(store: &Store) -> bool {
     }
 }
 
-pub(crate) fn answer(now: Timestamp, is_healthy: bool) -> Response {
+pub fn answer(now: Timestamp, is_healthy: bool) -> Response {
     let (status, word) =
         if is_healthy { (StatusCode::OK, "Healthy") } else { (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy") };
     let body =

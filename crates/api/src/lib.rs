@@ -2,10 +2,11 @@
 //! store, and shows what came back in the shapes of the wire contract.
 //!
 //! A request goes [`server`] (connections) → [`edge`] (request id, panics, problems, CORS, gzip) →
-//! [`router`] (every route) → one file a resource. What is read from outside goes through [`parse`]
-//! (bodies) or [`query`] (the query string), which name every wrong field at once; every error leaves
-//! as a [`problem`] (RFC 9457) of a kind from the table in [`problem_kind`].
+//! [`mod@access`] (who asks, and whether they may) → [`router`] (every route) → one file a resource. What is
+//! read from outside goes through [`parse`] (bodies) or [`query`] (the query string), which name every wrong field at
+//! once; every error leaves as a [`problem`] (RFC 9457) of a kind from the table in [`problem_kind`].
 
+pub mod access;
 mod admin;
 mod analytics;
 mod balances;
@@ -13,12 +14,12 @@ mod body;
 mod change;
 mod decimal;
 mod edge;
-mod health;
+mod event_stream;
+pub mod health;
 mod idempotency;
 mod json;
 mod merchants;
 mod openapi;
-pub mod operations;
 mod page;
 mod parse;
 mod path;
@@ -34,12 +35,15 @@ mod revenue;
 mod router;
 mod schema;
 pub mod schema_registry;
-mod server;
+pub mod server;
 mod state;
 mod suggest;
 mod text;
+mod tls;
 mod withdrawals;
 
 pub use health::Health;
 pub use openapi::openapi_json;
-pub use server::{Settings, serve};
+pub use request_id::{X_REQUEST_ID, request_id};
+pub use server::{Parts, Settings, serve};
+pub use tls::{Tls, TlsError};

@@ -11,12 +11,15 @@ use store::request::IDEMPOTENCY_KEY_CHARS_MAX;
 use utoipa::OpenApi;
 
 use crate::{
+    access::rules::{self, Reach, Rule},
     problem::{FieldError, ProblemBody},
     router,
     state::App,
 };
 
 pub const PATH: &str = "/openapi.json";
+/// Of security, as the document calls it.
+const SCHEME: &str = "apiKey";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,12 +27,13 @@ pub const PATH: &str = "/openapi.json";
         title = "FintechPlatform",
         description = "Payments, refunds, withdrawals and balances of merchants. Amounts are integers in minor \
                        units; every error is a problem of RFC 9457 and names every wrong field; a POST or PATCH \
-                       with an Idempotency-Key can be repeated safely.",
+                       with an Idempotency-Key can be repeated safely. Where access is open, as on a developer's \
+                       machine, requests need no key.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     tags(
         (name = "Merchants"), (name = "Balances"), (name = "Payments"), (name = "Withdrawals"),
-        (name = "Analytics"), (name = "Admin"), (name = "Health")
+        (name = "Analytics"), (name = "Events"), (name = "Admin"), (name = "Health")
     ),
     components(schemas(ProblemBody<'static>, FieldError))
 )]
@@ -73,6 +77,7 @@ fn document() -> Value {
             {
                 *schema = body;
             }
+            describe_access(operation, method, path);
             if path.starts_with("/api/") {
                 operation["responses"]["4XX"] = problem("The request is refused and nothing was changed");
                 operation["responses"]["5XX"] =
@@ -80,7 +85,60 @@ fn document() -> Value {
             }
         }
     }
+    document["components"]["securitySchemes"] = json!({SCHEME: {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "fk_live_ or fk_test_ and 38 letters and digits",
+        "description": "An API key. Its role is read, write, operate or admin, each including those before it. A \
+                        merchant's key works for that merchant; operations with a role of the platform take its keys \
+                        only.",
+    }});
     document
+}
+
+/// Names the role that an operation needs (of the platform, where no merchant's key will do), and the answers to who may
+/// not.
+fn describe_access(operation: &mut Value, method: &str, path: &str) {
+    let method = method.to_uppercase().parse().unwrap_or_default();
+    let role = match rules::rule(&method, path) {
+        Rule::Of(Reach::Merchants(role)) => role.name().to_owned(),
+        Rule::Of(Reach::Platform(role)) => format!("platform:{role}"),
+        Rule::Of(Reach::Public) | Rule::OtherMethods | Rule::None => {
+            operation["security"] = json!([]);
+            return;
+        }
+    };
+    operation["security"] = json!([{SCHEME: [role]}]);
+    let mut answers = [
+        (
+            "401",
+            "No key, or one that does not work",
+            json!({"WWW-Authenticate": text("The challenge of RFC 6750")}),
+        ),
+        ("403", "The key may not do this", json!({"WWW-Authenticate": text("The challenge of RFC 6750")})),
+        (
+            "429",
+            "Too many requests",
+            json!({
+                "Retry-After": integer("Seconds to wait"),
+                "RateLimit-Policy": text("The requests that the key may make: its quota q in a window of w seconds"),
+                "RateLimit": text("What is left: r requests; after t seconds the whole quota"),
+            }),
+        ),
+    ];
+    for (status, description, headers) in &mut answers {
+        let mut answer = problem(description);
+        answer["headers"] = headers.take();
+        operation["responses"][*status] = answer;
+    }
+}
+
+fn text(description: &str) -> Value {
+    json!({"description": description, "schema": {"type": "string"}})
+}
+
+fn integer(description: &str) -> Value {
+    json!({"description": description, "schema": {"type": "integer"}})
 }
 
 fn members(value: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {

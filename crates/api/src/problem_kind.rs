@@ -38,6 +38,13 @@ kinds! {
     IDEMPOTENCY_KEY_INVALID = "idempotency_key_invalid", 400, "The Idempotency-Key is not usable",
         "An Idempotency-Key is 1 to 255 visible ASCII characters, bare or in double quotes, and is sent once. \
          Nothing was changed.";
+    AUTHORIZATION_INVALID = "authorization_invalid", 400, "The key is not sent as it should be",
+        "A key is sent once, in the header Authorization, and never in the URL. Nothing was changed.";
+    UNAUTHENTICATED = "unauthenticated", 401, "It is not known who asks",
+        "Send a key that is neither expired nor revoked as Authorization: Bearer fk_live_… Nothing was changed.";
+    ACCESS_DENIED = "access_denied", 403, "The key may not do this",
+        "The operation needs a key of a higher role, of the platform, or of the merchant in the path. Whether there \
+         is such a merchant is not said. Nothing was changed.";
     ROUTE_NOT_FOUND = "route_not_found", 404, "There is nothing at this path",
         "No operation has this path; /docs lists them all.";
     MERCHANT_NOT_FOUND = "merchant_not_found", 404, "There is no such merchant",
@@ -73,10 +80,16 @@ kinds! {
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused", 422, "The Idempotency-Key belongs to another request",
         "The key was used with another method, path or body. Nothing was changed; take a new key for a new \
          request.";
+    RATE_LIMITED = "rate_limited", 429, "Too many requests",
+        "The headers RateLimit-Policy and RateLimit say how many requests a second the key may make and how many are \
+         left. Nothing was changed; try again after the seconds in Retry-After.";
     INTERNAL_ERROR = "internal_error", 500, "Something is wrong on our side",
         "The log of the service says more, under the requestId.";
     BUSY = "busy", 503, "Too much work is waiting",
         "The queue is full. Nothing was changed; try again after the seconds in Retry-After.";
+    TOO_MANY_STREAMS = "too_many_streams", 503, "Too many streams are open",
+        "As many streams of events are open as there may be, of this merchant or of all. Close one, or try again after \
+         the seconds in Retry-After.";
     UNAVAILABLE = "unavailable", 503, "The database is not available",
         "Nothing was changed; try again after the seconds in Retry-After.";
     OUTCOME_UNKNOWN = "outcome_unknown", 503, "The outcome is not known",
@@ -112,11 +125,14 @@ impl Kind {
     /// The kind of an error that a library answered with, which knows a status only.
     pub const fn of_status(status: u16) -> &'static Self {
         match status {
+            401 => UNAUTHENTICATED,
+            403 => ACCESS_DENIED,
             404 => ROUTE_NOT_FOUND,
             405 => METHOD_NOT_ALLOWED,
             408 => BODY_TIMEOUT,
             413 => BODY_TOO_LARGE,
             415 => UNSUPPORTED_MEDIA_TYPE,
+            429 => RATE_LIMITED,
             400..=499 => BAD_REQUEST,
             _ => INTERNAL_ERROR,
         }

@@ -6,7 +6,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::{
-    admin, analytics, balances, edge, health, merchants, openapi, payments, payments_export, problem_kind,
+    access::GuardLayer, admin, analytics, balances, edge, event_stream, health, merchants, openapi, payments, payments_export, problem_kind,
     state::App, withdrawals,
 };
 
@@ -31,6 +31,7 @@ pub fn documented() -> OpenApiRouter<App> {
         .routes(routes!(withdrawals::fail))
         .routes(routes!(withdrawals::cancel))
         .routes(routes!(analytics::show))
+        .routes(routes!(event_stream::show))
         .routes(routes!(admin::verify_balance))
         .routes(routes!(admin::ledger_history))
         .routes(routes!(health::health))
@@ -38,13 +39,14 @@ pub fn documented() -> OpenApiRouter<App> {
         .routes(routes!(health::ready))
 }
 
-pub fn router(app: App, allowed_origins: &[String]) -> Router {
+pub fn router(app: App, guard: GuardLayer, allowed_origins: &[String]) -> Router {
     let (routes, _) = documented().split_for_parts();
     let docs = SwaggerUi::new("/docs").config(Config::new([openapi::PATH]));
     let routes = routes
         .route(openapi::PATH, get(openapi::show))
         .route("/docs/problems", get(problem_kind::show))
         .merge(docs)
-        .fallback(async || StatusCode::NOT_FOUND);
+        .fallback(async || StatusCode::NOT_FOUND)
+        .layer(guard);
     edge::around(routes, allowed_origins).with_state(app)
 }

@@ -39,6 +39,8 @@ pub async fn serve(registry: Builtin, listener: TcpListener, shutdown: impl Futu
         head_timeout: REQUEST_TIMEOUT,
         lame_duck: Duration::ZERO,
         drain_timeout: DRAIN_TIMEOUT,
+        // It is served on a loopback address only.
+        tls: None,
     };
     server::take_connections(router(registry), listener, shape, shutdown).await;
 }

@@ -1,27 +1,32 @@
-//! Takes connections in, a limited number of them, and lets them end in peace when the program stops.
+//! Takes connections in, a limited number of them, over TLS or not, and lets them end in peace when the program stops.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use axum::Router;
+use access::Access;
+use axum::{Router, extract::ConnectInfo, response::Response};
+use hyper::{Request, body::Incoming, service::Service};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{
         conn::auto::{self, Builder},
-        graceful::GracefulShutdown,
+        graceful::{GracefulShutdown, Watcher},
     },
-    service::TowerToHyperService,
+    service::{TowerToHyperService, TowerToHyperServiceFuture},
 };
 use store::Store;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{sleep, timeout},
 };
 
 use crate::{
+    access::GuardLayer,
+    event_stream::Streams,
     health::Health,
     router::router,
     state::{App, Limits},
+    tls::Tls,
 };
 
 #[derive(Clone, Debug)]
@@ -36,6 +41,8 @@ pub struct Settings {
     pub allowed_origins: Vec<String>,
     /// What requests in flight get to end after the program was asked to stop.
     pub drain_timeout: Duration,
+    /// For a key that has none of its own; `None`: as many as it likes.
+    pub requests_per_second_max: Option<u32>,
 }
 
 /// How long new connections are still taken after readiness began to fail, so that a load balancer that
@@ -49,84 +56,173 @@ const HTTP2_STREAMS_MAX: u32 = 128;
 /// A silent HTTP/2 connection is asked for a sign of life.
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
 
+/// What the API is served with.
+pub struct Parts {
+    pub store: Store,
+    pub access: Access,
+    pub health: Health,
+    /// `None`: in clear.
+    pub tls: Option<Tls>,
+}
+
 /// Serves the public API.
 pub async fn serve(
-    store: Store,
+    parts: Parts,
     listener: TcpListener,
     settings: Settings,
-    health: Health,
     shutdown: impl Future<Output = ()>,
 ) {
     let Settings { connections_max, request_timeout, body_bytes_max, bulk_body_bytes_max, .. } = settings;
     let limits = Limits { request_timeout, body_bytes_max, bulk_body_bytes_max };
-    let router = router(App::new(store, limits, health), &settings.allowed_origins);
+    let (streams, follower) = Streams::new(parts.store.clone(), parts.access.clone(), connections_max);
+    let guard = GuardLayer::new(parts.access, settings.requests_per_second_max);
+    let app = App::new(parts.store, limits, parts.health, streams);
+    let router = router(app, guard, &settings.allowed_origins);
     let shape = Shape {
         connections_max,
         head_timeout: request_timeout,
         lame_duck: LAME_DUCK.min(settings.drain_timeout),
         drain_timeout: settings.drain_timeout,
+        tls: parts.tls,
+    };
+    let lame_duck = shape.lame_duck;
+    let (end_streams, ending) = watch::channel(false);
+    tokio::spawn(follower.run(ending));
+    let shutdown = async move {
+        shutdown.await;
+        // Not before the door is closed: a client whose stream ends comes back at once, and is to find another process.
+        tokio::spawn(async move {
+            sleep(lame_duck).await;
+            end_streams.send_replace(true);
+        });
     };
     take_connections(router, listener, shape, shutdown).await;
 }
 
 /// How connections are taken and let go.
-pub(crate) struct Shape {
+pub struct Shape {
     pub connections_max: usize,
     pub head_timeout: Duration,
     /// How long connections are still taken after the shutdown began.
     pub lame_duck: Duration,
     /// From the beginning of the shutdown.
     pub drain_timeout: Duration,
+    /// `None`: in clear.
+    pub tls: Option<Tls>,
 }
 
-/// Serves until `shutdown` is ready and all that was begun has ended, or the drain timeout is over.
-pub(crate) async fn take_connections(
+/// Serves until `shutdown` is ready and all that was begun has ended, or the drain timeout is over. A request's
+/// extensions hold the address that it came from, as `ConnectInfo<SocketAddr>`.
+pub async fn take_connections(
     router: Router,
     listener: TcpListener,
     shape: Shape,
     shutdown: impl Future<Output = ()>,
 ) {
-    let Shape { connections_max, head_timeout, lame_duck, drain_timeout } = shape;
-    let service = TowerToHyperService::new(router);
-    let builder = connection_builder(head_timeout);
+    let Shape { connections_max, head_timeout, lame_duck, drain_timeout, tls } = shape;
+    let router = TowerToHyperService::new(router);
+    let builder = Arc::new(connection_builder(head_timeout));
     let connections = Arc::new(Semaphore::new(connections_max));
     let graceful = GracefulShutdown::new();
+    // Handshakes end with their other half.
+    let (closing, closed) = watch::channel(());
 
     let mut stop = pin!(async {
         shutdown.await;
         sleep(lame_duck).await;
     });
     loop {
-        let (stream, permit) = tokio::select! {
+        let (stream, peer, permit) = tokio::select! {
             accepted = accept(&listener, &connections) => accepted,
             () = &mut stop => break,
         };
-        let connection = builder.serve_connection(TokioIo::new(stream), service.clone());
-        let connection = graceful.watch(connection.into_owned());
-        tokio::spawn(async move {
-            // The client went away, was silent for too long or did not speak HTTP.
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended");
+        let (service, watcher) = (OfPeer { router: router.clone(), peer }, graceful.watcher());
+        match &tls {
+            None => {
+                let connection =
+                    watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
+                tokio::spawn(async move {
+                    ended(connection.await);
+                    drop(permit);
+                });
             }
-            drop(permit);
-        });
+            Some(tls) => {
+                let encrypted =
+                    Encrypted { tls: tls.clone(), builder: Arc::clone(&builder), closed: closed.clone() };
+                tokio::spawn(async move {
+                    encrypted.serve(stream, service, watcher).await;
+                    drop(permit);
+                });
+            }
+        }
     }
-    drop(listener);
+    drop((listener, closing));
     if timeout(drain_timeout.saturating_sub(lame_duck), graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests were still running when the time to drain was over");
     }
 }
 
-async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+/// What a connection over TLS is served with. The handshake takes a round trip or two, so it is not done where
+/// connections are accepted.
+struct Encrypted {
+    tls: Tls,
+    builder: Arc<Builder<TokioExecutor>>,
+    closed: watch::Receiver<()>,
+}
+
+impl Encrypted {
+    async fn serve(mut self, stream: TcpStream, service: OfPeer, watcher: Watcher) {
+        let shaken = tokio::select! {
+            shaken = self.tls.handshake(stream) => shaken,
+            _ = self.closed.changed() => return,
+        };
+        match shaken {
+            Ok(stream) => {
+                let connection = self.builder.serve_connection(TokioIo::new(stream), service);
+                ended(watcher.watch(connection.into_owned()).await);
+            }
+            Err(error) => tracing::debug!(%error, "a client did not begin TLS"),
+        }
+    }
+}
+
+/// An error: the client went away, was silent for too long or did not speak HTTP.
+fn ended<E: std::fmt::Display>(result: Result<(), E>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection ended");
+    }
+}
+
+/// The router, for the requests of one connection.
+struct OfPeer {
+    router: TowerToHyperService<Router>,
+    peer: SocketAddr,
+}
+
+impl Service<Request<Incoming>> for OfPeer {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = TowerToHyperServiceFuture<Router, Request<Incoming>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(ConnectInfo(self.peer));
+        self.router.call(request)
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    connections: &Arc<Semaphore>,
+) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     let permit = Arc::clone(connections).acquire_owned().await.expect("the semaphore is never closed");
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 // An answer is written at once, so there is nothing to wait for.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "a connection ended");
                 }
-                return (stream, permit);
+                return (stream, peer, permit);
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be taken");

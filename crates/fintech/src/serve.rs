@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use api::Health;
+use access::{Access, Mode};
+use api::{Health, Tls};
 use store::{Location, Store};
 use telemetry::Registry;
 use tokio::{
@@ -18,7 +19,7 @@ use tokio::{
 
 use crate::{
     database, event_system, reconciler,
-    settings::{Aside, Reconcile, Settings},
+    settings::{Aside, Reconcile, Settings, TlsFiles},
     signals::StopSignals,
     sweeper,
 };
@@ -28,13 +29,15 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(1500);
 
 pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut stop_signals = StopSignals::listen()?;
+    let tls = tls(&settings)?;
     let listener = if settings.roles.api { Some(bind(settings.listen, "--listen").await?) } else { None };
-    let operations = bind_aside(settings.operations, "metrics and probes", "--operations").await?;
+    let operations = bind_aside(settings.operations, "the console, metrics and probes", "--operations").await?;
     let registry = bind_aside(settings.registry, "schemas", "--registry").await?;
     let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
     let operations_address = operations.as_ref().map(TcpListener::local_addr).transpose()?;
     let registry_address = registry.as_ref().map(TcpListener::local_addr).transpose()?;
     let store = database::open(&settings.store).await?;
+    let access = Access::new(store.clone(), settings.security.access);
     event_system::prepare(&store, &settings).await?;
     announce(address, operations_address, registry_address, &settings);
 
@@ -46,8 +49,19 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
         tasks.spawn(reconcile(&store, &settings, &metrics, &stopping)?);
     }
     if let Some(listener) = operations {
-        let stopped = stopped(stopping.clone());
-        tasks.spawn(api::operations::serve(store.clone(), listener, health.clone(), metrics, stopped));
+        let api_url = format!("http://{}", address.unwrap_or(settings.listen));
+        let parts = console::Parts {
+            store: store.clone(),
+            access: access.clone(),
+            four_eyes_withdrawal_minor: settings.security.four_eyes_withdrawal_minor,
+            tls: tls.clone(),
+            health: health.clone(),
+            registry: metrics,
+            transport: transport(&settings),
+            settings: settings.shown.clone(),
+            api_url,
+        };
+        tasks.spawn(console::serve(parts, listener, stopped(stopping.clone())));
     }
     if let Some(listener) = registry {
         let builtin = registry::Builtin::new(store.clone());
@@ -55,7 +69,8 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     }
     let drain_timeout = settings.api.drain_timeout;
     let asked_at = if let Some(listener) = listener {
-        serve_api(&store, listener, settings.api, health, stop_signals).await
+        let parts = api::Parts { store: store.clone(), access, health, tls };
+        serve_api(parts, listener, settings.api, stop_signals).await
     } else {
         stop_signals.received().await;
         health.set_stopping();
@@ -81,23 +96,26 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
 
 /// Serves requests until a signal, and lets them end; gives when it was asked to stop.
 async fn serve_api(
-    store: &Store,
+    parts: api::Parts,
     listener: TcpListener,
     settings: api::Settings,
-    health: Health,
     mut stop_signals: StopSignals,
 ) -> Instant {
     let (asked, mut when_asked) = watch::channel(None);
     let shutdown = {
-        let health = health.clone();
+        let health = parts.health.clone();
         async move {
             stop_signals.received().await;
             health.set_stopping();
             asked.send_replace(Some(Instant::now()));
         }
     };
-    api::serve(store.clone(), listener, settings, health, shutdown).await;
+    api::serve(parts, listener, settings, shutdown).await;
     when_asked.borrow_and_update().unwrap_or_else(Instant::now)
+}
+
+fn transport(settings: &Settings) -> console::Transport {
+    settings.kafka.clone().map_or(console::Transport::Log, |kafka| console::Transport::Kafka(Box::new(kafka)))
 }
 
 /// The role that compares everything, with a reader of its own.
@@ -111,6 +129,12 @@ fn reconcile(
     let Reconcile { interval, load_percent_max } = settings.reconcile;
     let settings = reconciler::settings(store, settings, load_percent_max);
     Ok(reconciler::run(store.clone(), db, settings, interval, registry.clone(), stopping.clone()))
+}
+
+/// What the API and operations are encrypted with.
+fn tls(settings: &Settings) -> anyhow::Result<Option<Tls>> {
+    let files = settings.security.tls.as_ref();
+    Ok(files.map(|TlsFiles { certificate, key }| Tls::read(certificate, key)).transpose()?)
 }
 
 async fn stopped(mut stopping: watch::Receiver<bool>) {
@@ -146,22 +170,27 @@ fn announce(
     registry: Option<SocketAddr>,
     settings: &Settings,
 ) {
+    let http = if settings.security.tls.is_some() { "https" } else { "http" };
     let mut lines = vec![
         format!("FintechPlatform {}", env!("CARGO_PKG_VERSION")),
         address.map_or_else(
             || "Running without the API".to_owned(),
-            |address| format!("Listening on http://{address}"),
+            |address| format!("Listening on {http}://{address}"),
         ),
         format!("Data in {}", data(settings)),
     ];
-    lines.extend(operations.map(|address| format!("Metrics and probes on http://{address}")));
+    lines.extend(operations.map(|address| format!("Metrics and probes on {http}://{address}")));
     lines.extend(registry.map(|address| format!("Schema registry on http://{address}")));
     lines.extend(
         settings.kafka.as_ref().map(|kafka| format!("Events to Kafka at {}", kafka.bootstrap_servers)),
     );
+    let key = match settings.security.access {
+        Mode::Open => "",
+        Mode::Required => "-H \"Authorization: Bearer $KEY\" ",
+    };
     lines.extend(address.map(|address| {
         format!(
-            "Try: curl -X POST http://{address}/api/merchants -H \"Content-Type: application/json\" \
+            "Try: curl -X POST {http}://{address}/api/merchants -H \"Content-Type: application/json\" {key}\
              -d '{{\"name\": \"Test\", \"email\": \"test@test.com\"}}'"
         )
     }));

@@ -9,12 +9,11 @@ mod kind;
 mod layers;
 mod roles;
 mod schemas;
+mod security;
 mod sources;
 mod table;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
-
-use anyhow::bail;
 
 use self::{
     kind::{Raw, SecretKey, Value},
@@ -28,6 +27,7 @@ pub use self::{
     layers::{Layers, Resolved},
     roles::Roles,
     schemas::Format,
+    security::{Security, TlsFiles},
     sources::Flags,
 };
 
@@ -41,6 +41,7 @@ pub struct Settings {
     /// Where the built-in schema registry is served.
     pub registry: Option<Aside>,
     pub api: api::Settings,
+    pub security: Security,
     pub roles: Roles,
     pub consumers: stream::runtime::Settings,
     /// `None`: consumers read the event log itself.
@@ -49,6 +50,8 @@ pub struct Settings {
     pub schemas: Schemas,
     pub reconcile: Reconcile,
     pub logging: Logging,
+    /// All of them, as they may be shown.
+    pub shown: Vec<console::Setting>,
     /// What the operator should know at the start, a sentence each.
     pub warnings: Vec<String>,
 }
@@ -96,8 +99,14 @@ pub fn layers(flags: &Flags) -> anyhow::Result<Layers> {
 impl Settings {
     /// Checks what concerns several settings, and gives each part of the program its own.
     pub fn from_layers(layers: &Layers) -> anyhow::Result<Self> {
-        let listen = local(API_ADDRESS, layers.address(API_ADDRESS))?;
-        let operations = aside(layers, OPERATIONS_ADDRESS)?;
+        let security = security::settings(layers)?;
+        let listen = security.check_address(layers, API_ADDRESS, layers.address(API_ADDRESS))?;
+        let operations = aside(layers, OPERATIONS_ADDRESS, |address| {
+            security.check_address(layers, OPERATIONS_ADDRESS, address)
+        })?;
+        let registry = aside(layers, REGISTRY_ADDRESS, security::check_registry_address)?;
+        let addresses: Vec<SocketAddr> =
+            [listen].into_iter().chain(operations.map(|aside| aside.address)).collect();
         let schemas =
             Schemas { format: schemas::format(layers), remote: schemas::remote(layers)?.map(Arc::new) };
         let seconds = |key| Duration::from_secs(layers.integer(key));
@@ -119,7 +128,7 @@ impl Settings {
             database_shown: layers.of(DATABASE).shown(),
             listen,
             operations,
-            registry: aside(layers, REGISTRY_ADDRESS)?.filter(|_| roles.registry && schemas.remote.is_none()),
+            registry: registry.filter(|_| roles.registry && schemas.remote.is_none()),
             schemas,
             api: api::Settings {
                 connections_max: layers.size("Server:ConnectionsMax"),
@@ -128,6 +137,7 @@ impl Settings {
                 bulk_body_bytes_max: layers.size("Server:BulkBodyBytesMax"),
                 allowed_origins: layers.origins("Cors:AllowedOrigins"),
                 drain_timeout: seconds("Server:DrainTimeoutSeconds"),
+                requests_per_second_max: security.requests_per_second_max,
             },
             consumers: stream::runtime::Settings {
                 batch_events_max: layers.size("Consumers:BatchEventsMax"),
@@ -147,31 +157,24 @@ impl Settings {
                     .unwrap_or(u32::MAX),
             },
             logging: Logging { level: layers.log_level(), format: layers.text("Logging:Format") },
-            warnings: layers.warnings(),
+            shown: layers.resolved.iter().map(Resolved::for_console).collect(),
+            warnings: [layers.warnings(), security.warnings(&addresses)].concat(),
+            security,
         })
     }
 }
 
-fn aside(layers: &Layers, key: &'static str) -> anyhow::Result<Option<Aside>> {
+fn aside(
+    layers: &Layers,
+    key: &'static str,
+    check: impl FnOnce(SocketAddr) -> anyhow::Result<SocketAddr>,
+) -> anyhow::Result<Option<Aside>> {
     Ok(match layers.of(key) {
         Resolved { value: Value::Absent, .. } => None,
         Resolved { source, .. } => {
-            Some(Aside { address: local(key, layers.address(key))?, is_wanted: *source != Source::Default })
+            Some(Aside { address: check(layers.address(key))?, is_wanted: *source != Source::Default })
         }
     })
-}
-
-/// An address of this machine alone.
-fn local(key: &str, address: SocketAddr) -> anyhow::Result<SocketAddr> {
-    // The development key rests on this, too: who lifts it must ask for a key.
-    if !address.ip().is_loopback() {
-        bail!(
-            "{key} is {address}, but this version has no authentication and serves its own machine only; use a \
-             loopback address such as 127.0.0.1:{}",
-            address.port()
-        );
-    }
-    Ok(address)
 }
 
 /// The values by their kinds. That a key has the kind that is asked for here is a matter of the table.
@@ -264,11 +267,15 @@ impl Layers {
         }
     }
 
-    fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+    fn has_development_key(&self) -> bool {
         let resolved = self.of(BANK_DETAILS_KEY);
         let development = resolved.setting.kind.parse(&Raw::Text(DEVELOPMENT_KEY.to_owned()));
-        if development.as_ref() == Ok(&resolved.value) {
+        development.as_ref() == Ok(&resolved.value)
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.has_development_key() {
             warnings.push(format!(
                 "bank details are sealed with the development key, which everybody knows; \
                  set {BANK_DETAILS_KEY} to 32 random bytes in base64 before real ones are stored"
@@ -282,6 +289,15 @@ impl Layers {
 }
 
 impl Resolved {
+    fn for_console(&self) -> console::Setting {
+        console::Setting {
+            key: self.setting.key,
+            value: self.shown(),
+            source: self.source.to_string(),
+            sentence: self.setting.sentence,
+        }
+    }
+
     /// As `fintech config show` has it: nothing secret.
     pub fn shown(&self) -> String {
         match &self.value {
@@ -303,7 +319,7 @@ impl Resolved {
 mod tests {
     use super::*;
 
-    fn with(pairs: &[(&str, &str)]) -> anyhow::Result<Settings> {
+    pub fn with(pairs: &[(&str, &str)]) -> anyhow::Result<Settings> {
         let mut layers = Layers::defaults();
         let variables = pairs.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         layers.add(sources::environment(variables)?)?;
@@ -317,7 +333,7 @@ mod tests {
         assert_eq!(settings.store.location, store::Location::Sqlite("data/fintech.db".into()));
         assert_eq!(settings.store.lanes, None);
         assert_eq!(settings.store.idempotency_retention, Duration::from_hours(24));
-        assert_eq!(settings.warnings.len(), 1, "the development key");
+        assert_eq!(settings.warnings.len(), 2, "the development key and open access");
     }
 
     /// A newcomer may delete the file that comes with the program, and nothing changes.
@@ -332,16 +348,6 @@ mod tests {
             assert_eq!(with_file.value, default.value, "{}", default.setting.key);
         }
         assert!(layers.without_effect.is_empty());
-    }
-
-    #[test]
-    fn nothing_but_loopback_is_listened_on() {
-        for address in ["0.0.0.0:5153", "192.0.2.1:80", "[::]:5153"] {
-            let told = with(&[("Server__ApiAddress", address)]).err().unwrap().to_string();
-            assert!(told.contains("no authentication"), "{told}");
-        }
-        assert!(with(&[("Server__OperationsAddress", "0.0.0.0:8080")]).is_err());
-        assert!(with(&[("Server__ApiAddress", "[::1]:0")]).is_ok());
     }
 
     #[test]

@@ -37,12 +37,17 @@ const fn integer(min: u64, max: u64) -> Kind {
 }
 
 const MIB: u64 = 1024 * 1024;
+/// Of an amount.
+const MINOR_MAX: u64 = (1 << 53) - 1;
 const HOURS_A_YEAR: u64 = 24 * 366;
 
 pub const DATABASE: &str = "ConnectionStrings:DefaultConnection";
 pub const API_ADDRESS: &str = "Server:ApiAddress";
 pub const OPERATIONS_ADDRESS: &str = "Server:OperationsAddress";
 pub const BANK_DETAILS_KEY: &str = "Security:BankDetailsKey";
+pub const ACCESS: &str = "Security:Access";
+pub const TLS_CERTIFICATE: &str = "Server:TlsCertificate";
+pub const TLS_KEY: &str = "Server:TlsKey";
 pub const LOG_LEVEL: &str = "Logging:Level";
 pub const ROLES: &str = "Server:Roles";
 pub const REGISTRY_ADDRESS: &str = "Server:RegistryAddress";
@@ -72,6 +77,10 @@ pub const SETTINGS: &[Setting] = &[
         "The largest body of a bulk request."),
     setting("Server:DrainTimeoutSeconds", integer(0, 3600), Some("8"),
         "How long requests in flight may take to end when the program is asked to stop."),
+    setting(TLS_CERTIFICATE, Kind::Text { chars_max: 4096 }, None,
+        "A PEM file with the certificate of the API and of operations, and those that vouch for it; absent: in clear."),
+    setting(TLS_KEY, Kind::Text { chars_max: 4096 }, None,
+        "A PEM file with the certificate's private key, not encrypted."),
     setting("Cors:AllowedOrigins", Kind::Origins,
         Some("http://localhost:5173,http://127.0.0.1:5173,http://localhost:5153,http://127.0.0.1:5153"),
         "Pages of these origins may call the API; in the environment with commas between them."),
@@ -97,6 +106,12 @@ pub const SETTINGS: &[Setting] = &[
         "The longest pause between two attempts."),
     secret(BANK_DETAILS_KEY, Kind::Key, Some(DEVELOPMENT_KEY),
         "Seals bank details at rest: 32 bytes in base64; the default protects nothing."),
+    setting(ACCESS, Kind::Choice(&["open", "required"]), Some("open"),
+        "open: everybody may do everything, on loopback addresses only; required: with a key or a sign-in."),
+    setting("Security:RequestsPerSecondMax", integer(0, 1_000_000), Some("0"),
+        "Requests a second for each API key that has no limit of its own; 0: no limit."),
+    setting("Security:FourEyesWithdrawalMinor", integer(0, MINOR_MAX), Some("1000000"),
+        "A withdrawal of more minor units than this is not decided by one operator alone."),
     setting(LOG_LEVEL, Kind::LogLevel, Some("info"),
         "off, error, warn, info, debug or trace; single modules as in info,store=debug."),
     setting("Logging:Format", Kind::Choice(&["auto", "text", "json"]), Some("auto"),
