@@ -404,6 +404,14 @@ impl Client for Member {
         }
     }
 
+    fn seek(&mut self, place: Place, offset: Option<i64>) -> Result<(), String> {
+        if let Some(reading) = self.places.get_mut(&place) {
+            reading.next = offset.unwrap_or(0);
+            reading.was_at_end = false;
+        }
+        Ok(())
+    }
+
     fn commit_now_and_then(&mut self) {
         for (place, offset) in &self.handled {
             self.connection.kafka.commit_offset(&self.group, self.id, *place, *offset);

@@ -44,10 +44,22 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("migrations/postgres/0005_access.sql"),
     },
     Migration {
+        number: 6,
+        name: "consumer_controls",
+        sqlite: include_str!("migrations/sqlite/0006_consumer_controls.sql"),
+        postgres: include_str!("migrations/postgres/0006_consumer_controls.sql"),
+    },
+    Migration {
         number: 7,
         name: "command_origins",
         sqlite: include_str!("migrations/sqlite/0007_command_origins.sql"),
         postgres: include_str!("migrations/postgres/0007_command_origins.sql"),
+    },
+    Migration {
+        number: 9,
+        name: "open_dead_letters",
+        sqlite: include_str!("migrations/sqlite/0009_open_dead_letters.sql"),
+        postgres: include_str!("migrations/postgres/0009_open_dead_letters.sql"),
     },
 ];
 

@@ -27,6 +27,8 @@ pub enum Kind {
     Parked = 2,
     /// A message that did not come from this log.
     Foreign = 3,
+    /// Somebody had the consumer go on behind it.
+    Skipped = 4,
 }
 
 impl Kind {
@@ -35,6 +37,7 @@ impl Kind {
             1 => Some(Self::Poison),
             2 => Some(Self::Parked),
             3 => Some(Self::Foreign),
+            4 => Some(Self::Skipped),
             _ => None,
         }
     }
@@ -44,6 +47,7 @@ impl Kind {
             Self::Poison => "poison",
             Self::Parked => "parked",
             Self::Foreign => "foreign",
+            Self::Skipped => "skipped",
         }
     }
 }
@@ -92,9 +96,12 @@ pub enum Cause<'a> {
     Poison { reason: &'a str, attempts: u32 },
     /// An earlier event of the same subject is a dead letter.
     Parked,
+    /// Somebody had the consumer go on behind it, for this reason: it will not be handled.
+    Skipped { reason: &'a str },
 }
 
-/// Stores an event verbatim as a dead letter.
+/// Stores an event verbatim as a dead letter. One that is open already stays as it is: a consumer that was set back meets
+/// it again.
 pub async fn park(
     transaction: &mut dyn Transaction,
     consumer: &str,
@@ -105,6 +112,7 @@ pub async fn park(
     let (reason, attempts, kind) = match cause {
         Cause::Poison { reason, attempts } => (*reason, *attempts, Kind::Poison),
         Cause::Parked => ("an earlier event of the same subject is a dead letter", 0, Kind::Parked),
+        Cause::Skipped { reason } => (*reason, 0, Kind::Skipped),
     };
     let letter = Letter {
         consumer,
@@ -182,8 +190,14 @@ impl Letter<'_> {
         let (stream, lane) = self.place;
         let reason: String = self.reason.chars().take(REASON_CHARS_MAX).collect();
         let sql = "insert into dead_letters (id, consumer, stream, lane, position, kafka_offset, event_id, \
-             event_type, subject_id, key, payload, headers, kind, reason, attempts, state, created_at) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+             event_type, subject_id, key, payload, headers, kind, reason, attempts, state, created_at, \
+             ended_at) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
+             on conflict (consumer, stream, lane, position) where state = 1 do nothing";
+        let (state, ended_at) = match self.kind {
+            Kind::Skipped => (State::Discarded, Some(now.as_micros())),
+            Kind::Poison | Kind::Parked | Kind::Foreign => (State::Open, None),
+        };
         let params = vec![
             Uuid::now_v7().into(),
             self.consumer.into(),
@@ -200,11 +214,26 @@ impl Letter<'_> {
             (self.kind as i64).into(),
             reason.into(),
             i64::from(self.attempts).into(),
-            (State::Open as i64).into(),
+            (state as i64).into(),
             now.as_micros().into(),
+            ended_at.into(),
         ];
         transaction.execute(sql, params).await.map(|_| ())
     }
+}
+
+/// The positions of a place, behind one and up to another, whose events are open dead letters.
+pub async fn open_between(
+    transaction: &mut dyn Transaction,
+    consumer: &str,
+    (stream, lane): Place,
+    (behind, until): (i64, i64),
+) -> Result<HashSet<i64>, ReadError> {
+    let sql = "select position from dead_letters where consumer = $1 and stream = $2 and lane = $3 \
+         and position > $4 and position <= $5 and state = 1";
+    let params =
+        vec![consumer.into(), stream.number().into(), i64::from(lane.0).into(), behind.into(), until.into()];
+    transaction.query(sql, params).await?.iter().map(|row| row.int(0)).collect()
 }
 
 /// Which of the events' subjects have an open dead letter of this consumer. One look-up when it has none.

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::{
     consumer::{Consumer, HandleError},
+    control::Brake,
     dead_letter::{self, Cause, Foreign},
     position::{self, Mark, Place, Positions, Step},
 };
@@ -93,6 +94,7 @@ pub struct Engine {
     failing: BTreeMap<Place, Failing>,
     /// The pause after the last trouble with the database.
     outage: Option<Duration>,
+    brake: Brake,
 }
 
 /// The event that a place could not get past.
@@ -115,7 +117,15 @@ struct Failure {
 
 impl Engine {
     pub fn new(store: Store, consumer: Arc<dyn Consumer>, settings: Settings) -> Self {
-        Self { store, consumer, settings, positions: None, failing: BTreeMap::new(), outage: None }
+        Self {
+            store,
+            consumer,
+            settings,
+            positions: None,
+            failing: BTreeMap::new(),
+            outage: None,
+            brake: Brake::default(),
+        }
     }
 
     pub fn store(&self) -> &Store {
@@ -128,6 +138,17 @@ impl Engine {
 
     pub const fn batch_events_max(&self) -> usize {
         self.settings.batch_events_max
+    }
+
+    /// Whether somebody has paused the consumer, as it was a moment ago.
+    pub async fn is_paused(&mut self) -> Result<bool, Trouble> {
+        let is_paused = self.brake.is_on(self.store.reads(), self.consumer.name()).await?;
+        if is_paused {
+            // It may be set back meanwhile.
+            self.positions = None;
+            self.failing.clear();
+        }
+        Ok(is_paused)
     }
 
     /// Where the consumer is; read from the database where that is not known.

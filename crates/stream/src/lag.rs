@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use domain::time::Timestamp;
 use store::{error::ReadError, log, sql::Reads};
 
-use crate::position;
+use crate::{control, position};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lag {
@@ -14,6 +14,8 @@ pub struct Lag {
     /// The age of the oldest event that is not handled yet; 0 when there is none.
     pub micros: i64,
     pub dead_letters: i64,
+    /// Somebody has paused it.
+    pub is_paused: bool,
 }
 
 /// The lag of every consumer that has ever run on this database, by name.
@@ -34,6 +36,7 @@ pub async fn lags(db: &dyn Reads, now: Timestamp) -> Result<Vec<Lag>, ReadError>
             events: 0,
             micros: 0,
             dead_letters: 0,
+            is_paused: false,
         });
         if head > behind {
             lag.events += head - behind;
@@ -46,6 +49,11 @@ pub async fn lags(db: &dyn Reads, now: Timestamp) -> Result<Vec<Lag>, ReadError>
     for row in &db.query(sql, Vec::new()).await? {
         if let Some(lag) = lags.get_mut(row.text(0)?) {
             lag.dead_letters = row.int(1)?;
+        }
+    }
+    for state in control::states(db).await? {
+        if let Some(lag) = lags.get_mut(&state.consumer) {
+            lag.is_paused = state.is_paused;
         }
     }
     Ok(lags.into_values().collect())

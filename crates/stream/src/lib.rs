@@ -5,6 +5,7 @@
 //! Kafka ([`kafka::group`]). The [`relay`] copies the log to Kafka. [`lag`] says how far behind a consumer is.
 
 pub mod consumer;
+pub mod control;
 pub mod dead_letter;
 pub mod engine;
 #[cfg(debug_assertions)]

@@ -121,6 +121,26 @@ pub async fn hold(
     rows.first().map(|row| Ok(Mark { position: row.int(0)?, kafka_offset: row.opt_int(1)? })).transpose()
 }
 
+/// Sets a position, wherever it is. Where its record lies on Kafka is not known any more.
+pub async fn place_at(
+    transaction: &mut dyn Transaction,
+    consumer: &str,
+    (stream, lane): Place,
+    position: i64,
+    now: Timestamp,
+) -> Result<(), ReadError> {
+    let sql = "update consumer_positions set position = $4, kafka_offset = null, updated_at = $5 \
+         where consumer = $1 and stream = $2 and lane = $3 and position <> $4";
+    let params = vec![
+        consumer.into(),
+        stream.number().into(),
+        i64::from(lane.0).into(),
+        position.into(),
+        now.as_micros().into(),
+    ];
+    transaction.execute(sql, params).await.map(|_| ())
+}
+
 /// Stream and lane from two columns.
 pub fn place(row: Row<'_>, column: usize) -> Result<Place, ReadError> {
     let unknown = || ReadError::Invalid("a position of an unknown stream or lane".to_owned());

@@ -191,12 +191,8 @@ async fn begin(
     for head in log::heads(store.reads()).await? {
         for stream in consumer.streams() {
             let until = head.streams[stream.index()].0;
-            let behind = match from {
-                From::Beginning => 0,
-                From::Position(position) => (position - 1).clamp(0, until),
-                From::Time(time) => before(store, (*stream, head.lane), time, until).await?,
-            };
-            parts.push(Part { place: (*stream, head.lane), position: behind, until });
+            let place = (*stream, head.lane);
+            parts.push(Part { place, position: behind(store, place, from, until).await?, until });
         }
     }
     let now = store.now();
@@ -208,6 +204,15 @@ async fn begin(
     audit::write(transaction.as_mut(), actor, "replay", consumer.name(), &detail, now).await?;
     transaction.commit().await?;
     Ok(parts)
+}
+
+/// The position behind which that begins, of a place that ends at `head`.
+pub(crate) async fn behind(store: &Store, place: Place, from: From, head: i64) -> Result<i64, ReadError> {
+    match from {
+        From::Beginning => Ok(0),
+        From::Position(position) => Ok(position.saturating_sub(1).clamp(0, head)),
+        From::Time(time) => before(store, place, time, head).await,
+    }
 }
 
 /// The last position of an event earlier than a time. Time never runs back within a lane, so halving finds it.

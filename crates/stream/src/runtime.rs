@@ -15,6 +15,7 @@ use tokio::{sync::watch, time::Instant};
 pub use crate::engine::{Settings, Stopped};
 use crate::{
     consumer::Consumer,
+    control,
     engine::{Batch, Engine, Handled, Trouble},
     position::{Mark, Positions},
 };
@@ -33,7 +34,7 @@ const REST_MAX: Duration = Duration::from_millis(25);
 /// A quiet consumer reads its positions again after this long: somebody may have set them back.
 const POSITIONS_AGE_MAX: Duration = Duration::from_secs(5);
 
-/// Runs a consumer until `stopping` turns true; it stops at a batch's end.
+/// Runs a consumer until `stopping` turns true; it stops at a batch's end, and handles nothing while it is paused.
 pub async fn run(
     store: Store,
     consumer: Arc<dyn Consumer>,
@@ -47,9 +48,17 @@ pub async fn run(
     while !*stopping.borrow() {
         let committed_before = std::mem::replace(&mut committed, commits.borrow_and_update().own);
         let mut events = committed - committed_before;
-        let pause = match runtime.cycle().await {
-            Ok(Progress::MoreWaits) => continue,
-            Ok(Progress::CaughtUp(handled)) => {
+        let pause = match runtime.cycle_unless_paused().await {
+            Ok(Some(Progress::MoreWaits)) => continue,
+            Ok(None) => {
+                // Paused. Commits do not wake it: there is nothing that it would do.
+                tokio::select! {
+                    () = tokio::time::sleep(control::LOOK_INTERVAL) => {}
+                    _ = stopping.changed() => {}
+                }
+                continue;
+            }
+            Ok(Some(Progress::CaughtUp(handled))) => {
                 events = events.max(handled);
                 runtime.engine.next_retry().unwrap_or(POLL_INTERVAL).min(POLL_INTERVAL)
             }
@@ -89,7 +98,7 @@ fn rest(events: u64) -> Duration {
     if rest < REST_MIN { Duration::ZERO } else { rest }
 }
 
-/// Runs a consumer on the log until it has caught up, once; for whoever runs it outside the server. Gives how
+/// Runs a consumer on the log until it has caught up, once, paused or not; for whoever runs it outside the server. Gives how
 /// many events were handled, or set aside, in each call of `progress`.
 pub async fn catch_up(
     store: Store,
@@ -127,6 +136,11 @@ enum Progress {
 }
 
 impl Runtime {
+    /// `None`: somebody has paused the consumer.
+    async fn cycle_unless_paused(&mut self) -> Result<Option<Progress>, Trouble> {
+        if self.engine.is_paused().await? { Ok(None) } else { self.cycle().await.map(Some) }
+    }
+
     /// Handles what is new, a batch of it.
     async fn cycle(&mut self) -> Result<Progress, Trouble> {
         let mut progress = self.handle_together().await?;

@@ -195,6 +195,23 @@ impl Client for Member {
         }
     }
 
+    /// Blocks, as [`Self::poll`] does.
+    fn seek(&mut self, place: Place, offset: Option<i64>) -> Result<(), String> {
+        let mut list = self.list(std::iter::once((place, offset)));
+        if offset.is_none() {
+            list.set_all_offsets(Offset::Beginning).map_err(|error| error.to_string())?;
+        }
+        let sought = self.client.seek_partitions(list, REQUEST_TIMEOUT).map_err(|error| error.to_string())?;
+        for element in sought.elements() {
+            element.error().map_err(|error| error.to_string())?;
+        }
+        let mut shared = lock(&self.shared);
+        shared.handled.remove(&place);
+        shared.forget_end(place);
+        shared.at_end.remove(&i32::from(place.1.0));
+        Ok(())
+    }
+
     fn commit_now_and_then(&mut self) {
         if self.committed_at.elapsed() < COMMIT_INTERVAL {
             return;

@@ -51,6 +51,9 @@ pub trait Client {
     /// Stops or resumes the reading of a place.
     fn hold(&mut self, place: Place, held: bool);
 
+    /// Reads a place from an offset on, or from its beginning; what was read ahead of it is forgotten.
+    fn seek(&mut self, place: Place, offset: Option<i64>) -> Result<(), String>;
+
     /// Commits what was handled, now and then; failures are told and tried again with the next one.
     fn commit_now_and_then(&mut self);
 
@@ -117,6 +120,13 @@ impl Desk {
         while !*stopping.borrow() {
             if let Err(reason) = self.take_in(client).await {
                 tracing::error!(reason, "the client of the consumer group is replaced");
+                break;
+            }
+            if let Err(reason) = self.look_at_controls(client).await {
+                tracing::error!(
+                    reason,
+                    "a consumer that goes on could not be read anew; the client is replaced"
+                );
                 break;
             }
             for index in 0..self.slots.len() {
@@ -217,9 +227,37 @@ impl Desk {
         }
     }
 
+    /// Has consumers pause and go on. One that goes on is read from where its positions are, which may have been moved;
+    /// the others of a place pass over what they have seen.
+    async fn look_at_controls(&mut self, client: &mut impl Client) -> Result<(), String> {
+        let mut starts: BTreeMap<Place, Option<i64>> = BTreeMap::new();
+        let now = Instant::now();
+        let is_waiting = |slot: &Slot| slot.paused_until.is_some_and(|until| until > now);
+        for slot in self.slots.iter_mut().filter(|slot| !slot.has_stopped && !is_waiting(slot)) {
+            match slot.look_at_control().await {
+                Ok(anew) => starts.extend(anew),
+                Err(trouble) => slot.conclude(Err(trouble)),
+            }
+        }
+        for (place, start) in &mut starts {
+            let readers = self.slots.iter().filter(|slot| slot.reads(*place));
+            let offsets = readers.filter_map(|slot| {
+                let known = slot.engine.known_positions()?.get(place)?;
+                Some(known.kafka_offset)
+            });
+            // `None`, the beginning, is the smallest.
+            *start = offsets.fold(*start, Option::min);
+        }
+        for (place, start) in starts {
+            client.seek(place, start)?;
+        }
+        Ok(())
+    }
+
     async fn handle(&mut self, index: usize, client: &mut impl Client) {
         let slot = &mut self.slots[index];
-        if slot.has_stopped || slot.paused_until.is_some_and(|until| until > Instant::now()) {
+        if slot.has_stopped || slot.is_paused || slot.paused_until.is_some_and(|until| until > Instant::now())
+        {
             return;
         }
         slot.paused_until = None;
@@ -246,14 +284,16 @@ impl Desk {
             let known = slot.engine.known_positions();
             for (place, pending) in &slot.places {
                 let mark = known.and_then(|positions| positions.get(place));
-                let come = places.entry(*place).or_insert(Come { offset: Some(i64::MAX), waiting: 0 });
+                let come = places.entry(*place).or_insert(Come::NOWHERE);
+                come.is_read |= !slot.is_paused;
+                come.is_left_lying |= slot.is_paused;
                 come.offset = come.offset.min(mark.and_then(|mark| mark.kafka_offset));
                 come.waiting = come.waiting.max(pending.items.len());
             }
         }
-        for (place, Come { offset, waiting }) in &places {
-            client.handled(*place, *offset, *waiting > 0);
-            client.hold(*place, *waiting >= PENDING_A_PLACE_MAX);
+        for (place, Come { offset, waiting, is_read, is_left_lying }) in &places {
+            client.handled(*place, *offset, *waiting > 0 || *is_left_lying);
+            client.hold(*place, *waiting >= PENDING_A_PLACE_MAX || !is_read);
         }
     }
 }
@@ -262,4 +302,12 @@ impl Desk {
 struct Come {
     offset: Option<i64>,
     waiting: usize,
+    /// By one of them that is not paused.
+    is_read: bool,
+    /// One of them is paused, so what was read is not yet handled by all.
+    is_left_lying: bool,
+}
+
+impl Come {
+    const NOWHERE: Self = Self { offset: Some(i64::MAX), waiting: 0, is_read: false, is_left_lying: false };
 }

@@ -37,6 +37,8 @@ pub(super) struct Slot {
     /// Nothing is tried before then: the database is away.
     pub(super) paused_until: Option<Instant>,
     pub(super) has_stopped: bool,
+    /// Somebody has paused the consumer. What comes for it is not kept: it is read again afterwards.
+    pub(super) is_paused: bool,
 }
 
 #[derive(Default)]
@@ -106,11 +108,37 @@ impl Item {
 
 impl Slot {
     pub(super) const fn new(engine: Engine, values: Values) -> Self {
-        Self { engine, values, places: BTreeMap::new(), paused_until: None, has_stopped: false }
+        Self {
+            engine,
+            values,
+            places: BTreeMap::new(),
+            paused_until: None,
+            has_stopped: false,
+            is_paused: false,
+        }
     }
 
     pub(super) fn reads(&self, place: Place) -> bool {
-        !self.has_stopped && self.places.contains_key(&place)
+        !self.has_stopped && !self.is_paused && self.places.contains_key(&place)
+    }
+
+    /// Looks whether the consumer is to pause, or to go on; gives the places from which on it is to be read anew, each
+    /// with the offset to begin at.
+    pub(super) async fn look_at_control(&mut self) -> Result<Vec<(Place, Option<i64>)>, Trouble> {
+        if self.engine.is_paused().await? {
+            self.is_paused = true;
+            for pending in self.places.values_mut() {
+                *pending = Pending::default();
+            }
+            return Ok(Vec::new());
+        }
+        if !self.is_paused {
+            return Ok(Vec::new());
+        }
+        let positions = self.engine.positions().await?;
+        self.is_paused = false;
+        let offset = |place: &Place| positions.get(place).and_then(|mark| mark.kafka_offset);
+        Ok(self.places.keys().map(|place| (*place, offset(place))).collect())
     }
 
     pub(super) fn take_over(&mut self, places: &[Place]) {
@@ -138,7 +166,7 @@ impl Slot {
     /// How long a poll may wait for more.
     pub(super) fn wait(&self) -> Duration {
         let now = Instant::now();
-        if self.has_stopped {
+        if self.has_stopped || self.is_paused {
             return POLL_MAX;
         }
         if let Some(until) = self.paused_until {

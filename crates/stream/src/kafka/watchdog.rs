@@ -64,7 +64,7 @@ impl Watchdog {
         self.checked_at = Instant::now();
         let Ok(published) = cursor::published(store.reads()).await else { return Vec::new() };
         let mut standing = BTreeMap::new();
-        for slot in slots {
+        for slot in slots.iter_mut().filter(|slot| !slot.is_paused) {
             let Ok(positions) = slot.engine.positions().await else { return Vec::new() };
             let consumer = slot.engine.consumer().name();
             for (place, pending) in &slot.places {

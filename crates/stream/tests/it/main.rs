@@ -6,6 +6,7 @@
 mod backend;
 #[path = "../../../store/tests/it/calls.rs"]
 mod calls;
+mod control;
 mod recorder;
 mod records;
 mod runtime;
