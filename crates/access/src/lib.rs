@@ -23,7 +23,7 @@ pub mod throttle;
 pub mod views;
 
 pub use access::{Access, VerifiedKey};
-pub use caller::{Caller, Mode, Role, Scope};
+pub use caller::{Caller, Mode, Role, Scope, UnknownRole};
 pub use error::{AccessError, KeyRefusal, SignInRefusal};
 pub use password::PASSWORD_CHARS_MIN;
 pub use permission::{OperatorRole, Permission};
