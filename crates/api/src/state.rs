@@ -18,7 +18,7 @@ use store::{
 };
 use uuid::Uuid;
 
-use crate::{health::Health, openapi, problem::Problem, problem_kind};
+use crate::{event_stream::Streams, health::Health, openapi, problem::Problem, problem_kind};
 
 #[derive(Clone)]
 pub struct App(Arc<Parts>);
@@ -27,6 +27,7 @@ struct Parts {
     store: Store,
     limits: Limits,
     health: Health,
+    streams: Streams,
     openapi: Bytes,
     problems_page: Bytes,
 }
@@ -40,11 +41,12 @@ pub struct Limits {
 }
 
 impl App {
-    pub fn new(store: Store, limits: Limits, health: Health) -> Self {
+    pub fn new(store: Store, limits: Limits, health: Health, streams: Streams) -> Self {
         Self(Arc::new(Parts {
             store,
             limits,
             health,
+            streams,
             openapi: openapi::openapi_json().into(),
             problems_page: problem_kind::page().into(),
         }))
@@ -99,6 +101,10 @@ impl App {
 
     pub fn health(&self) -> &Health {
         &self.0.health
+    }
+
+    pub fn streams(&self) -> &Streams {
+        &self.0.streams
     }
 
     pub fn openapi(&self) -> Bytes {

@@ -12,6 +12,7 @@ pub mod error;
 pub mod fault;
 pub mod log;
 pub mod lookup;
+pub mod merchant_log;
 mod migrate;
 pub mod origins;
 mod postgres;

@@ -21,7 +21,7 @@ use crate::{
     sql::{Reads, Row, Rows},
 };
 
-const EVENT: &str = "select lane, sequence, stream, position, event_id, command_id, event_type, version, \
+pub(crate) const EVENT: &str = "select lane, sequence, stream, position, event_id, command_id, event_type, version, \
      occurred_at, merchant_id, subject_id, payload, hash from events";
 
 const SEALED: &str =
@@ -418,7 +418,7 @@ impl Verifier {
     }
 }
 
-fn lane(number: i64) -> Result<Lane, ReadError> {
+pub(crate) fn lane(number: i64) -> Result<Lane, ReadError> {
     u16::try_from(number).map(Lane).map_err(|_| ReadError::Invalid("a lane below zero".to_owned()))
 }
 
@@ -426,7 +426,7 @@ fn version(number: i64) -> Result<u16, ReadError> {
     u16::try_from(number).map_err(|_| ReadError::Invalid("a version below zero".to_owned()))
 }
 
-fn event_from(row: Row<'_>) -> Result<LogEvent, ReadError> {
+pub(crate) fn event_from(row: Row<'_>) -> Result<LogEvent, ReadError> {
     let version = version(row.int(7)?)?;
     let stream = Stream::from_number(row.int(2)?);
     let hash: Result<Hash, _> = row.bytes(12)?.try_into();

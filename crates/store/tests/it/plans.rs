@@ -15,6 +15,7 @@ use store::{
     error::ReadError,
     log::{self, Span},
     lookup::Lookups,
+    merchant_log,
     origins::{self, OriginFilter},
     queries::{self, PageKey, PaymentFilter},
     request::{Origin, Request},
@@ -91,6 +92,9 @@ async fn ask_everything(db: Explaining) {
     }
     log::found_behind(db, Stream::Payments, Lane(1), 5, 10).await.unwrap();
     log::behind_subject(db, id, 5, 10).await.unwrap();
+    merchant_log::lane_ends(db).await.unwrap();
+    merchant_log::lane_end(db, Lane(1)).await.unwrap();
+    merchant_log::events(db, (Lane(15), merchant), 5, 5000, 10).await.unwrap();
     log::places(db, &[EventId(id)]).await.unwrap();
     let account = AccountPlace { owner: id, kind: 1, currency: "USD".to_owned() };
     tables::accounts(db, Some(&account), 10).await.unwrap();
