@@ -143,7 +143,7 @@ fn refused(error: &SubmitError) -> Fault {
     }
 }
 
-fn capitalised(text: &str) -> String {
+pub fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
@@ -171,6 +171,10 @@ pub fn notice(code: &str) -> Option<&'static str> {
         "discarded" => "Discarded: it is kept, and never handled.",
         "paused" => "Paused.",
         "resumed" => "Resumed.",
+        "revoked" => "Revoked: it is refused from now on, in other processes within five seconds.",
+        "asked" => "Asked for: another operator has to approve it.",
+        "approved" => "Approved, and done.",
+        "refused" => "Refused: nothing was done.",
         "restarted" => "The position was set.",
         _ => return None,
     })

@@ -24,6 +24,9 @@ pub enum Section {
     Idempotency,
     Audit,
     Configuration,
+    Approvals,
+    Keys,
+    Operators,
     Elsewhere,
 }
 
@@ -63,6 +66,9 @@ pub const LINKS: &[Link] = &[
     link("Proof", Section::Reconciliation, "/reconciliation", "Reconciliation", "b"),
     link("Proof", Section::Idempotency, "/idempotency", "Idempotency", "i"),
     link("Proof", Section::Audit, "/audit", "Audit", "u"),
+    link("Rights", Section::Approvals, "/approvals", "Approvals", "n"),
+    link("Rights", Section::Keys, "/keys", "API keys", "k"),
+    link("Rights", Section::Operators, "/operators", "Operators", "s"),
     link("Proof", Section::Configuration, "/configuration", "Configuration", "o"),
 ];
 

@@ -13,7 +13,7 @@ use tower_http::compression::{
 
 use crate::{
     assets, guard, machine,
-    pages::{home, payment, payments, sign_in, theme},
+    pages::{approvals, audit, configuration, home, keys, operators, payment, payments, sign_in, theme},
     state::Console,
 };
 
@@ -30,6 +30,16 @@ pub fn router(console: Console) -> Router {
         .route("/payments/{id}/cancel", post(payment::cancel))
         .route("/payments/{id}/refund", post(payment::refund))
         .route("/payments/{id}/flag", post(payment::flag))
+        .route("/audit", get(audit::list))
+        .route("/audit.jsonl", get(audit::export))
+        .route("/audit/commands", get(audit::commands))
+        .route("/configuration", get(configuration::show))
+        .route("/keys", get(keys::list).post(keys::create))
+        .route("/keys/{id}/revoke", post(keys::revoke))
+        .route("/operators", get(operators::list).post(operators::create))
+        .route("/operators/{name}/{what}", post(operators::change))
+        .route("/approvals", get(approvals::list))
+        .route("/approvals/{id}", post(approvals::decide))
         .route("/sign-in", get(sign_in::show).post(sign_in::sign_in))
         .route("/sign-out", post(sign_in::sign_out))
         .route("/theme", post(theme::switch))

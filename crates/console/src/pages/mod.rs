@@ -1,6 +1,11 @@
 //! One file a page.
 
+pub mod approvals;
+pub mod audit;
+pub mod configuration;
 pub mod home;
+pub mod keys;
+pub mod operators;
 pub mod payment;
 pub mod payments;
 pub mod sign_in;
@@ -8,7 +13,11 @@ pub mod theme;
 
 use access::Permission;
 use axum::{extract::FromRequestParts, http::request::Parts};
-use store::{browse::Page, queries::PageKey};
+use store::{
+    audit::{self as audit_log, Actor},
+    browse::Page,
+    queries::PageKey,
+};
 
 use crate::{
     change,
@@ -79,4 +88,19 @@ impl Pager {
             is_cut_short,
         }
     }
+}
+
+/// That a list left as a file, for the audit.
+pub async fn note_export(console: &Console, visit: &Visit, params: &Params) -> Result<(), Fault> {
+    let Viewer { name, request_id, .. } = &visit.viewer;
+    let actor = Actor::new(name.clone(), "").of_request(request_id.clone());
+    let subject = params.first_page();
+    let noted = async {
+        let mut transaction = console.store().begin_durable().await?;
+        let detail = serde_json::json!({});
+        audit_log::write(transaction.as_mut(), &actor, "console.export", &subject, &detail, console.now())
+            .await?;
+        transaction.commit().await
+    };
+    console.read(noted).await
 }
