@@ -61,6 +61,12 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("migrations/sqlite/0009_open_dead_letters.sql"),
         postgres: include_str!("migrations/postgres/0009_open_dead_letters.sql"),
     },
+    Migration {
+        number: 10,
+        name: "daily_totals",
+        sqlite: include_str!("migrations/sqlite/0010_daily_totals.sql"),
+        postgres: include_str!("migrations/postgres/0010_daily_totals.sql"),
+    },
 ];
 
 /// What both databases keep of an applied migration.

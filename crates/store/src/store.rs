@@ -245,6 +245,11 @@ impl Store {
         (self.inner.clock)()
     }
 
+    /// For how long an idempotency key is kept.
+    pub fn idempotency_retention(&self) -> Duration {
+        self.inner.idempotency_retention
+    }
+
     pub async fn ping(&self) -> Result<(), ReadError> {
         self.reads().query("select 1", Vec::new()).await.map(|_| ())
     }

@@ -13,8 +13,9 @@ use crate::{
     batch::{StoredAnswer, SubjectKind},
     error::ReadError,
     queries::{self, ENTRY, MERCHANT, PAYMENT, WITHDRAWAL},
-    rows::{ACCOUNT, account_from, stored_answer_from},
+    rows::{ACCOUNT, KEY, account_from, stored_answer_from},
     sql::{Dialect, Reads, Row, Value},
+    sqlite::key_prefix,
 };
 
 /// Rows with ids behind `after`, up to `until`, inclusive; without them, from the first and to the last.
@@ -193,6 +194,19 @@ pub async fn entries_at(
     params.push(created_at_micros.into());
     let rows = db.query(&sql, params).await?;
     Ok(rows.iter().filter_map(|row| queries::entry_from(row).ok()).collect())
+}
+
+/// What stands for the answer of one idempotency key, expired or not.
+pub async fn key(db: &dyn Reads, key_hash: Uuid) -> Result<Option<StoredAnswer>, ReadError> {
+    let (sql, params) = match db.dialect() {
+        // Its index holds the first half of the hash only.
+        Dialect::Sqlite => (
+            format!("{KEY} where key_prefix = $1 and key_hash = $2"),
+            vec![key_prefix(&key_hash).into(), key_hash.into()],
+        ),
+        Dialect::Postgres => (format!("{KEY} where key_hash = $1"), vec![key_hash.into()]),
+    };
+    db.query(&sql, params).await?.first().map(stored_answer_from).transpose()
 }
 
 /// An idempotency key beside what the log has of its answer.

@@ -85,7 +85,7 @@ pub(super) fn commands_behind(
 }
 
 /// The first 64 bits of a key's hash: what the narrow index holds.
-pub(super) fn key_prefix(key: &Uuid) -> i64 {
+pub(crate) fn key_prefix(key: &Uuid) -> i64 {
     let (prefix, _) = id(key).split_at(8);
     i64::from_be_bytes(prefix.try_into().expect("half of sixteen bytes is eight"))
 }

@@ -14,6 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig, types::ValueR
 use uuid::Uuid;
 
 pub use effects::SqliteEffects;
+pub(crate) use load::key_prefix;
 pub use reads::SqliteReads;
 pub use session::{Gate, SqliteConnect};
 

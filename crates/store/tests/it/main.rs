@@ -9,4 +9,5 @@ mod invariants;
 mod origins;
 mod plans;
 mod proxy;
+mod recent;
 mod recovery;

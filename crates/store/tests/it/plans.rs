@@ -7,19 +7,22 @@ use domain::{
     event::Stream,
     id::{CommandId, EventId, MerchantId, PaymentId, WithdrawalId},
     lane::Lane,
+    ledger::{AccountKey, AccountKind, Owner},
     time::Timestamp,
 };
 use futures_util::future::{BoxFuture, join_all};
 use store::{
-    Location, Store,
+    Location, Store, daily_totals,
     error::ReadError,
     log::{self, Span},
     lookup::Lookups,
     merchant_log,
     origins::{self, OriginFilter},
     queries::{self, PageKey, PaymentFilter},
+    recent::{self, Below, EventsWanted},
     request::{Origin, Request},
     sql::{Dialect, Reads, Rows, Value},
+    statement::{self, EntryKey},
     tables::{self, AccountPlace, EntryPlace, Ids},
 };
 use uuid::Uuid;
@@ -48,8 +51,9 @@ impl Reads for Explaining {
                 let line = (0..row.columns()).rev().find_map(|column| row.text(column).ok());
                 let line = line.unwrap_or_default();
                 // Read whole: a row a lane, and the list of spans that the query brings with it.
-                let is_small =
-                    ["lane_heads", "SCAN span", "CONSTANT ROW"].iter().any(|name| line.contains(name));
+                let is_small = ["lane_heads", "SCAN newest", "SCAN span", "CONSTANT ROW"]
+                    .iter()
+                    .any(|name| line.contains(name));
                 let is_scan = line.contains(self.scan) && !is_small;
                 assert!(!is_scan, "{line}: {sql}");
             }
@@ -104,6 +108,41 @@ async fn ask_everything(db: Explaining) {
     log::by_subject(db, id, 10).await.unwrap();
     log::heads(db).await.unwrap();
     ask_for_origins(db).await;
+    ask_for_the_newest(db, moment).await;
+    ask_for_statements(db, moment).await;
+    tables::key(db, id).await.unwrap();
+    daily_totals::since(db, 5).await.unwrap();
+}
+
+/// The log from its end, by each way to narrow it and behind a page.
+async fn ask_for_the_newest(db: &dyn Reads, moment: Timestamp) {
+    let any = EventsWanted { from: Some(moment), to: Some(moment), ..EventsWanted::default() };
+    let wanted = [
+        EventsWanted::default(),
+        EventsWanted { stream: Some(Stream::Payments), ..EventsWanted::default() },
+        EventsWanted { event_type: Some("PaymentCreated".to_owned()), ..any.clone() },
+        EventsWanted { merchant: Some(MerchantId(Uuid::from_u128(1))), ..any.clone() },
+        EventsWanted { subject: Some(Uuid::from_u128(2)), stream: Some(Stream::Payments), ..any.clone() },
+    ];
+    for wanted in wanted {
+        let page = recent::events(db, &wanted, None, 10).await.unwrap();
+        let after = page.next.unwrap_or(Below(vec![9; 16]));
+        recent::events(db, &wanted, Some(&after), 10).await.unwrap();
+        recent::events(db, &wanted, Some(&Below(vec![9])), 10).await.unwrap();
+    }
+}
+
+async fn ask_for_statements(db: &dyn Reads, moment: Timestamp) {
+    let owner = Owner::Merchant(MerchantId(Uuid::from_u128(1)));
+    let account =
+        AccountKey { owner, kind: AccountKind::Available, currency: Currency::parse("USD").unwrap() };
+    let after = Some(EntryKey { created_at: moment, number: 5 });
+    statement::entries(db, &account, None, 10).await.unwrap();
+    statement::entries(db, &account, after, 10).await.unwrap();
+    statement::as_of(db, &account, moment).await.unwrap();
+    statement::accounts_of(db, owner, 10).await.unwrap();
+    statement::accounts_of_platform(db, 10).await.unwrap();
+    statement::proof(db, &account).await.unwrap();
 }
 
 /// Every way to narrow the list; one command at least, so that what it did is asked for, too.
