@@ -56,6 +56,12 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("migrations/postgres/0007_command_origins.sql"),
     },
     Migration {
+        number: 8,
+        name: "console",
+        sqlite: include_str!("migrations/sqlite/0008_console.sql"),
+        postgres: include_str!("migrations/postgres/0008_console.sql"),
+    },
+    Migration {
         number: 9,
         name: "open_dead_letters",
         sqlite: include_str!("migrations/sqlite/0009_open_dead_letters.sql"),

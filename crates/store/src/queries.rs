@@ -454,7 +454,7 @@ fn amount(minor: i64) -> Result<AmountMinor, ReadError> {
     AmountMinor::new(minor).ok_or_else(|| unknown("amount"))
 }
 
-fn payment_status(number: i64) -> Result<PaymentStatus, ReadError> {
+pub(crate) fn payment_status(number: i64) -> Result<PaymentStatus, ReadError> {
     PaymentStatus::from_number(number).ok_or_else(|| unknown("payment status"))
 }
 

@@ -4,13 +4,15 @@
 use futures_util::future::{BoxFuture, join_all};
 use tokio_postgres::{Client, Error, Statement, types::ToSql};
 
-use crate::batch::Writes;
+use crate::{batch::Writes, reviews};
 
 pub(super) struct Statements {
     merchants_new: Statement,
     merchants_changed: Statement,
     payments_new: Statement,
     payments_changed: Statement,
+    reviews_begun: Statement,
+    reviews_ended: Statement,
     withdrawals_new: Statement,
     withdrawals_changed: Statement,
     accounts: Statement,
@@ -38,6 +40,9 @@ const PAYMENTS_CHANGED: &str = "update payments set status = n.status, completed
      from unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::smallint[], $5::bigint[], $6::bigint[], \
      $7::text[], $8::text[]) as n (id, status, completed_at, completed_by, refunded, refunded_at, \
      refund_reason, flag_reason) where payments.id = n.id";
+const REVIEWS_BEGUN: &str = "insert into payments_to_review (payment_id) select * from unnest($1::uuid[]) \
+     on conflict do nothing";
+const REVIEWS_ENDED: &str = "delete from payments_to_review where payment_id = any($1)";
 const WITHDRAWALS_NEW: &str = "insert into withdrawals (id, merchant_id, amount, currency, status, \
      bank_account_masked, bank_routing_masked, bank_details_sealed, external_transaction_id, failure_reason, \
      created_at, processed_at, completed_at) \
@@ -95,6 +100,8 @@ impl Statements {
             merchants_changed: client.prepare(MERCHANTS_CHANGED).await?,
             payments_new: client.prepare(PAYMENTS_NEW).await?,
             payments_changed: client.prepare(PAYMENTS_CHANGED).await?,
+            reviews_begun: client.prepare(REVIEWS_BEGUN).await?,
+            reviews_ended: client.prepare(REVIEWS_ENDED).await?,
             withdrawals_new: client.prepare(WITHDRAWALS_NEW).await?,
             withdrawals_changed: client.prepare(WITHDRAWALS_CHANGED).await?,
             accounts: client.prepare(ACCOUNTS).await?,
@@ -113,6 +120,8 @@ impl Statements {
             (writes.merchants_changed.len(), &self.merchants_changed, merchants_changed),
             (writes.payments_new.len(), &self.payments_new, payments_new),
             (writes.payments_changed.len(), &self.payments_changed, payments_changed),
+            (reviews::begun(writes).len(), &self.reviews_begun, reviews_begun),
+            (reviews::ended(writes).len(), &self.reviews_ended, reviews_ended),
             (writes.withdrawals_new.len(), &self.withdrawals_new, withdrawals_new),
             (writes.withdrawals_changed.len(), &self.withdrawals_changed, withdrawals_changed),
             (writes.accounts.len(), &self.accounts, accounts),
@@ -196,6 +205,14 @@ fn payments_changed(writes: &Writes) -> Vec<Column<'_>> {
         column!(rows, p => p.refund_reason.as_deref()),
         column!(rows, p => p.flag_reason.as_deref()),
     ]
+}
+
+fn reviews_begun(writes: &Writes) -> Vec<Column<'_>> {
+    vec![Box::new(reviews::begun(writes)) as Column<'_>]
+}
+
+fn reviews_ended(writes: &Writes) -> Vec<Column<'_>> {
+    vec![Box::new(reviews::ended(writes)) as Column<'_>]
 }
 
 fn withdrawals_new(writes: &Writes) -> Vec<Column<'_>> {

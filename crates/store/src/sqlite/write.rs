@@ -6,6 +6,7 @@ use super::{id, load::key_prefix};
 use crate::{
     batch::{LogEvent, StoredAnswer, Writes},
     origins::CommandOrigin,
+    reviews,
 };
 
 pub(super) fn write(connection: &Connection, writes: &Writes) -> Result<(), Error> {
@@ -80,7 +81,20 @@ fn resources(connection: &Connection, writes: &Writes) -> Result<(), Error> {
             p.flag_reason,
         ])?;
     }
+    to_review(connection, writes)?;
     withdrawals(connection, writes)
+}
+
+fn to_review(connection: &Connection, writes: &Writes) -> Result<(), Error> {
+    for payment in reviews::begun(writes) {
+        let sql = "insert into payments_to_review (payment_id) values (?) on conflict do nothing";
+        connection.prepare_cached(sql)?.execute([id(&payment)])?;
+    }
+    for payment in reviews::ended(writes) {
+        let sql = "delete from payments_to_review where payment_id = ?";
+        connection.prepare_cached(sql)?.execute([id(&payment)])?;
+    }
+    Ok(())
 }
 
 fn withdrawals(connection: &Connection, writes: &Writes) -> Result<(), Error> {

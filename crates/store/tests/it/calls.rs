@@ -24,14 +24,19 @@ pub async fn merchant(store: &Store) -> MerchantId {
     }
 }
 
-/// A payment whose idempotency key is `key`.
-pub fn payment(merchant: MerchantId, key: &str) -> Request {
-    let new = NewPayment {
+/// 50.00 USD.
+pub fn new_payment(reference: &str) -> NewPayment {
+    NewPayment {
         amount: AmountMinor::new(5000).unwrap(),
         currency: Currency::parse("USD").unwrap(),
-        external_reference: Some(key.to_owned()),
+        external_reference: Some(reference.to_owned()),
         description: None,
-    };
+    }
+}
+
+/// A payment whose idempotency key is `key`.
+pub fn payment(merchant: MerchantId, key: &str) -> Request {
+    let new = new_payment(key);
     let command = Command {
         id: CommandId(Uuid::now_v7()),
         merchant_id: merchant,

@@ -6,12 +6,14 @@ use domain::{
     event::EventBody,
     lane::lane_of,
     ledger::{AccountKey, AccountKind, Owner},
+    payment::{Payment, PaymentStatus},
     state::{Outcome, State},
 };
 use store::{
     Store,
     log::{self, Verifier},
     queries::{self, PaymentFilter},
+    reviews,
 };
 
 use crate::invariants::Seen;
@@ -70,6 +72,12 @@ async fn tables(store: &Store, folded: &State) {
         }
         withdrawals += page.len();
     }
+    let queue = reviews::queue(reads, None, 10_000).await.unwrap().rows;
+    let waits =
+        |payment: &&Payment| payment.flag_reason.is_some() && payment.status == PaymentStatus::Pending;
+    assert!(queue.iter().all(|payment| folded.payments.get(&payment.id) == Some(payment)));
+    assert_eq!(queue.len(), folded.payments.values().filter(waits).count());
+    assert!(queue.iter().all(|payment| waits(&payment)));
     assert_eq!(payments, folded.payments.len());
     assert_eq!(withdrawals, folded.withdrawals.len());
 }

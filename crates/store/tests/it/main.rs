@@ -5,6 +5,7 @@
 mod backend;
 mod calls;
 mod check;
+mod finding;
 mod invariants;
 mod origins;
 mod plans;
