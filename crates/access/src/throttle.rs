@@ -102,11 +102,9 @@ fn decide(limit: u32, paid_off_at: Instant, now: Instant) -> (Verdict, Instant) 
         let fit = room.saturating_sub(ahead).as_nanos() / cost.as_nanos();
         u32::try_from(fit).unwrap_or(limit).min(limit)
     };
-    if after > room {
-        let wait = Some(after - room);
-        (Verdict { wait, limit, remaining: of(ahead), reset: ahead }, paid_off_at)
-    } else {
-        (Verdict { wait: None, limit, remaining: of(after), reset: after }, paid_off_at + cost)
+    match after.checked_sub(room).filter(|wait| !wait.is_zero()) {
+        wait @ Some(_) => (Verdict { wait, limit, remaining: of(ahead), reset: ahead }, paid_off_at),
+        None => (Verdict { wait: None, limit, remaining: of(after), reset: after }, paid_off_at + cost),
     }
 }
 
@@ -238,13 +236,13 @@ mod tests {
         ) {
             let (limiter, begin) = (Limiter::default(), Instant::now());
             let mut now = begin;
-            let mut allowed: Vec<Duration> = Vec::new();
+            let mut allowed: Vec<u128> = Vec::new();
             for gap in gaps {
                 now += Duration::from_nanos(gap / u64::from(rate).min(1000));
                 let verdict = limiter.check(KEY, rate, now);
                 prop_assert!(verdict.remaining <= rate);
                 if verdict.is_allowed() {
-                    allowed.push(now - begin);
+                    allowed.push((now - begin).as_nanos());
                 } else {
                     let wait = verdict.wait.unwrap();
                     prop_assert!(wait > Duration::ZERO && wait <= WINDOW);
@@ -252,13 +250,13 @@ mod tests {
                     prop_assert!(!limiter.check(KEY, rate, now + early).is_allowed());
                     prop_assert!(limiter.check(KEY, rate, now + wait).is_allowed());
                     now += wait;
-                    allowed.push(now - begin);
+                    allowed.push((now - begin).as_nanos());
                 }
             }
             for (index, from) in allowed.iter().enumerate() {
                 for (count, to) in allowed[index..].iter().enumerate() {
-                    let most = (*to - *from).as_nanos() * u128::from(rate) / 1_000_000_000 + u128::from(rate);
-                    prop_assert!((count as u128) < most + 1, "{count} more after {:?}", *to - *from);
+                    let most = (to - from) * u128::from(rate) / 1_000_000_000 + u128::from(rate);
+                    prop_assert!((count as u128) < most + 1, "{count} more after {} ns", to - from);
                 }
             }
         }

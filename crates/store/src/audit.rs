@@ -102,7 +102,8 @@ pub async fn list(
         query.and(&format!("substr(action, 1, {}) =", prefix.chars().count()), prefix.as_str());
     }
     // One more than is shown tells whether there is more.
-    query.sql.push_str(&format!("{ORDER} limit {}", limit.saturating_add(1)));
+    query.sql.push_str(ORDER);
+    query.sql.push_str(&limit.saturating_add(1).to_string());
     let found = db.query(&query.sql, query.params).await?;
     let mut rows = found.iter().map(line_from).collect::<Result<Vec<_>, _>>()?;
     let is_full = rows.len() > limit;
@@ -112,7 +113,7 @@ pub async fn list(
     Ok(Page { rows, next, is_cut_short: !is_full && floor.is_some() })
 }
 
-const ORDER: &str = " order by at desc, id desc";
+const ORDER: &str = " order by at desc, id desc limit ";
 
 /// The last row that a page may look at; `None`: the list ends before.
 async fn floor(
@@ -122,7 +123,9 @@ async fn floor(
 ) -> Result<Option<PageKey>, ReadError> {
     let mut query = Query::new("select at, id from audit_log");
     filter.begin(&mut query, after);
-    query.sql.push_str(&format!("{ORDER} limit 1 offset {}", ROWS_LOOKED_AT_MAX - 1));
+    query.sql.push_str(ORDER);
+    query.sql.push_str("1 offset ");
+    query.sql.push_str(&(ROWS_LOOKED_AT_MAX - 1).to_string());
     let rows = db.query(&query.sql, query.params).await?;
     rows.first().map(|row| Ok(PageKey { created_at: moment(row.int(0)?), id: row.uuid(1)? })).transpose()
 }

@@ -14,7 +14,7 @@ use store::{Location, Settings, Store, sql::Value};
 use uuid::Uuid;
 
 /// How long anything may take before a test gives up; far above what it should take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Copy, Debug)]
 pub enum Backend {

@@ -28,6 +28,8 @@ on_both_backends!(
     many_requests_with_a_key_that_nobody_remembers_are_all_answered,
 );
 
+type IsExpected = fn(&AccessError) -> bool;
+
 fn wanted() -> NewKey {
     NewKey {
         name: "the shop".to_owned(),
@@ -165,7 +167,7 @@ async fn the_last_use_is_noted_once_a_minute(bench: Bench) {
 async fn what_cannot_be_is_refused(bench: Bench) {
     let now = bench.store.now();
     let nobodys = MerchantId(Uuid::from_u128(9));
-    let cases: [(NewKey, fn(&AccessError) -> bool); 6] = [
+    let cases: [(NewKey, IsExpected); 6] = [
         (NewKey { name: String::new(), ..wanted() }, |e| matches!(e, AccessError::InvalidName { .. })),
         (NewKey { name: "a\u{1b}[31m".to_owned(), ..wanted() }, |e| {
             matches!(e, AccessError::InvalidName { .. })

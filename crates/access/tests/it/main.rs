@@ -7,5 +7,6 @@ mod audit;
 mod backend;
 mod keys;
 mod operators;
+mod plans;
 mod sessions;
 mod views;
