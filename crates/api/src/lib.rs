@@ -24,6 +24,7 @@ mod page;
 mod parse;
 mod path;
 mod payment_filter;
+pub mod payment_rows;
 mod payments;
 mod payments_export;
 mod problem;
@@ -38,7 +39,7 @@ pub mod schema_registry;
 pub mod server;
 mod state;
 mod suggest;
-mod text;
+pub mod text;
 mod tls;
 mod withdrawals;
 

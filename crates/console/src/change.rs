@@ -101,11 +101,26 @@ impl Form {
         merchant_id: MerchantId,
         action: Action,
     ) -> Result<Outcome, Fault> {
+        self.send(console, merchant_id, &merchant_id.to_string(), action).await
+    }
+
+    /// As [`Self::submit`], for a merchant that there is not yet.
+    pub async fn submit_new(&self, console: &Console, action: Action) -> Result<Outcome, Fault> {
+        self.send(console, MerchantId(Uuid::now_v7()), "", action).await
+    }
+
+    async fn send(
+        &self,
+        console: &Console,
+        merchant_id: MerchantId,
+        scope: &str,
+        action: Action,
+    ) -> Result<Outcome, Fault> {
         let once = self
             .get("once")
             .ok_or_else(|| Fault::bad_request("The form is not whole. Nothing was changed."))?;
-        // Two forms that ask for different things have different keys, so the key is the whole request.
-        let claim = Claim::new(CALLER, &merchant_id.to_string(), once, &[once.as_bytes()]);
+        let fingerprint = self.fingerprint(&action);
+        let claim = Claim::new(CALLER, scope, once, &fingerprint.each_ref().map(Vec::as_slice));
         let command = Command { id: CommandId(Uuid::now_v7()), merchant_id, action };
         let Viewer { name, request_id, .. } = &self.viewer;
         let origin = (!self.viewer.is_open()).then(|| Origin::new(name, request_id));
@@ -115,6 +130,14 @@ impl Form {
             Err(error) => Err(refused(&error)),
         }
     }
+
+    /// What is asked for, so that a form that was gone back to and changed, or another one of the same page, is refused
+    /// rather than taken for the one that was carried out.
+    fn fingerprint(&self, action: &Action) -> [Vec<u8>; 2] {
+        let fields = self.pairs.iter().filter(|(name, _)| name != "csrf");
+        let fields: Vec<_> = fields.map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        [format!("{action:?}").into_bytes(), format!("{fields:?}").into_bytes()]
+    }
 }
 
 fn refused(error: &SubmitError) -> Fault {
@@ -123,11 +146,14 @@ fn refused(error: &SubmitError) -> Fault {
         SubmitError::Refused(refusal) => Fault::new(
             S::CONFLICT,
             "Refused",
-            format!("{}. Nothing was changed.", capitalised(&refusal.to_string())),
+            // A sentence of the domain, with its stop.
+            format!("{refusal} Nothing was changed."),
         ),
-        SubmitError::KeyReused => {
-            Fault::new(S::CONFLICT, "Refused", "This form was used before. Nothing was changed.")
-        }
+        SubmitError::KeyReused => Fault::new(
+            S::CONFLICT,
+            "Refused",
+            "This form was used before, for something else: load its page again. Nothing was changed.",
+        ),
         SubmitError::Busy | SubmitError::Unavailable => Fault::new(
             S::SERVICE_UNAVAILABLE,
             "Not now",
@@ -166,6 +192,8 @@ pub fn notice(code: &str) -> Option<&'static str> {
         "paid" => "Paid out.",
         "failed" => "Failed: the money is available again.",
         "changed" => "Changed.",
+        "reviewed" => "Approved: the payment is completed.",
+        "declined" => "Declined: the payment is cancelled.",
         "redriven" => "Handled again.",
         "still-failing" => "It failed again and stays; the reason stands below.",
         "discarded" => "Discarded: it is kept, and never handled.",

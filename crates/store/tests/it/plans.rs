@@ -3,24 +3,29 @@
 use std::sync::Arc;
 
 use domain::{
+    command::{Action, Command},
     currency::Currency,
     event::Stream,
     id::{CommandId, EventId, MerchantId, PaymentId, WithdrawalId},
     lane::Lane,
     ledger::{AccountKey, AccountKind, Owner},
+    state::Outcome,
     time::Timestamp,
 };
 use futures_util::future::{BoxFuture, join_all};
 use store::{
     Location, Store, daily_totals,
     error::ReadError,
+    find,
     log::{self, Span},
     lookup::Lookups,
     merchant_log,
+    merchants::{self, MerchantsWanted},
     origins::{self, OriginFilter},
     queries::{self, PageKey, PaymentFilter},
     recent::{self, Below, EventsWanted},
     request::{Origin, Request},
+    reviews,
     sql::{Dialect, Reads, Rows, Value},
     statement::{self, EntryKey},
     tables::{self, AccountPlace, EntryPlace, Ids},
@@ -108,6 +113,7 @@ async fn ask_everything(db: Explaining) {
     log::by_subject(db, id, 10).await.unwrap();
     log::heads(db).await.unwrap();
     ask_for_origins(db).await;
+    find_everything(db).await;
     ask_for_the_newest(db, moment).await;
     ask_for_statements(db, moment).await;
     tables::key(db, id).await.unwrap();
@@ -161,6 +167,21 @@ async fn ask_for_origins(db: &dyn Reads) {
     }
 }
 
+/// What the console looks for.
+async fn find_everything(db: &dyn Reads) {
+    let after = Some(PageKey { created_at: Timestamp::from_micros(1_000_000_000), id: Uuid::max() });
+    for search in [None, Some("word"), Some("a@example.com"), Some("019a0000-0000-7000-8000-000000000001")] {
+        let wanted = MerchantsWanted { search: search.map(str::to_owned), is_active: Some(true) };
+        merchants::list(db, &wanted, after, 10).await.unwrap();
+    }
+    merchants::list(db, &MerchantsWanted::default(), after, 10).await.unwrap();
+    let queue = reviews::queue(db, Some(PaymentId(Uuid::nil())), 10).await.unwrap();
+    assert!(!queue.rows.is_empty(), "the payments of the queue are asked for, too");
+    reviews::histories(db, &[MerchantId(Uuid::from_u128(1))]).await.unwrap();
+    find::first_event(db, CommandId(Uuid::from_u128(1))).await.unwrap();
+    find::audit_lines(db, "r", 10).await.unwrap();
+}
+
 /// With one key a query, and with as many as it may have.
 async fn look_up_everything(lookups: Lookups) {
     let look_up = |number| {
@@ -199,15 +220,19 @@ async fn statements_use_an_index_on_postgres_at_a_million_rows() {
     assert_eq!(sequential_scans(&admin).await, before);
 }
 
-/// A command whose caller is known.
+/// A command whose caller is known, and a payment that waits for review.
 async fn pay_by_name(store: &Store) {
     let origin = Some(Origin::new("operator anna", "r"));
     let id = merchant(store).await;
-    store.submit(Request { origin, ..payment(id, "by name") }).await.unwrap();
+    let answer = store.submit(Request { origin, ..payment(id, "by name") }).await.unwrap();
+    let Outcome::Payments(made) = answer.outcome else { panic!("{answer:?}") };
+    let action = Action::FlagPayment { payment_id: made[0].id, reason: "odd".to_owned() };
+    let command = Command { id: CommandId(Uuid::now_v7()), merchant_id: id, action };
+    store.submit(Request { command, claim: None, origin: None }).await.unwrap();
 }
 
 async fn write_everything(store: &Store, id: MerchantId) {
-    use domain::{command::*, id::CommandId, payment::CompletedBy, state::Outcome};
+    use domain::{command::NewWithdrawal, payment::CompletedBy};
     let submit = |action: Action| async move {
         let command = Command { id: CommandId(Uuid::now_v7()), merchant_id: id, action };
         store.submit(Request { command, claim: None, origin: None }).await.unwrap().outcome
@@ -275,6 +300,10 @@ async fn fill(database: &Database) -> tokio_postgres::Client {
              select gen_random_uuid(), gen_random_uuid(), md5((n % 1000)::text)::uuid, 1, 'USD', n, 1, n, 1, n from generate_series(1, {one_in_ten}) n"
         ),
         format!(
+            "insert into audit_log (id, at, actor, action, subject, detail, reason, request_id) \
+             select gen_random_uuid(), n, 'a', 'a', 's', '{{}}', '', 'r' || n from generate_series(1, {one_in_ten}) n"
+        ),
+        format!(
             "insert into command_origins (command_id, at, actor, request_id, merchant_id, lane, sequence, events) \
              select md5(n::text)::uuid, n, 'key ' || n % 100, 'r' || n, md5((n % 1000)::text)::uuid, 15, 1000 + n, 1 \
              from generate_series(1, {one_in_ten}) n"
@@ -296,7 +325,7 @@ async fn sequential_scans(admin: &tokio_postgres::Client) -> i64 {
             .await
             .unwrap();
         let sql = "select sum(seq_scan)::bigint from pg_stat_user_tables \
-             where relname in ('payments', 'idempotency_keys', 'events', 'merchants', 'withdrawals', 'accounts', 'ledger_entries', 'command_origins')";
+             where relname in ('payments', 'idempotency_keys', 'events', 'merchants', 'withdrawals', 'accounts', 'ledger_entries', 'command_origins', 'audit_log')";
         let now: i64 = admin.query_one(sql, &[]).await.unwrap().get(0);
         if now == last {
             return now;
