@@ -1,6 +1,7 @@
 //! Apache Kafka, through librdkafka: what is configured, and how each client is made from it.
 
 mod broker;
+pub mod browse;
 pub mod ends;
 pub mod everything;
 pub mod group;

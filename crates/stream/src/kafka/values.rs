@@ -46,6 +46,11 @@ impl Values {
         if self.is_avro { self.codecs.writers(topic).await.map(Format::Avro) } else { Ok(Format::Json) }
     }
 
+    /// Whatever a registry's serializer wrote, for people.
+    pub(super) async fn decode(&self, value: &[u8]) -> Result<registry::Read, ReadError> {
+        self.codecs.read(value).await
+    }
+
     /// An event, all of which is known but its payload, from its value in Avro.
     pub async fn read(&self, event: &LogEvent, value: &[u8]) -> Result<LogEvent, ValueError> {
         let read = self.codecs.read(value).await?;
