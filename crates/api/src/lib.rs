@@ -9,6 +9,7 @@
 pub mod access;
 mod admin;
 mod analytics;
+pub mod answer;
 mod balances;
 mod body;
 mod change;

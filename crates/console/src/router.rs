@@ -20,6 +20,23 @@ use crate::{
 /// A smaller body costs more to compress than to send.
 const GZIP_BYTES_MIN: u64 = 1024;
 
+/// What the books and the log say of themselves.
+fn proof() -> Router<Console> {
+    use crate::pages::{account, analytics, event, events, idempotency, ledger, reconciliation, verify};
+    Router::new()
+        .route("/ledger", get(ledger::show))
+        .route("/ledger/accounts/{owner}/{kind}/{currency}", get(account::show))
+        .route("/events", get(events::list))
+        .route("/events/at", get(events::at))
+        .route("/events/id/{id}", get(events::by_id))
+        .route("/events/verify", get(verify::show))
+        .route("/events/{stream}/{lane}/{position}", get(event::show))
+        .route("/idempotency", get(idempotency::show))
+        .route("/reconciliation", get(reconciliation::list))
+        .route("/reconciliation/{run}", get(reconciliation::show))
+        .route("/analytics", get(analytics::show))
+}
+
 pub fn router(console: Console) -> Router {
     let pages = Router::new()
         .route("/", get(home::show))
@@ -30,6 +47,7 @@ pub fn router(console: Console) -> Router {
         .route("/payments/{id}/cancel", post(payment::cancel))
         .route("/payments/{id}/refund", post(payment::refund))
         .route("/payments/{id}/flag", post(payment::flag))
+        .merge(proof())
         .route("/audit", get(audit::list))
         .route("/audit.jsonl", get(audit::export))
         .route("/audit/commands", get(audit::commands))

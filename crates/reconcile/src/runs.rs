@@ -85,9 +85,19 @@ pub struct StoredBreak {
 const RUN: &str =
     "select id, state, holder, beat, started_at, ended_at, summary, failure from reconciliation_runs";
 
+const BREAK: &str = "select id, kind, area, place, expected, found, first_seen_at, last_seen_at, closed_at \
+     from reconciliation_breaks";
+
 /// Newest first.
 pub async fn list(db: &dyn Reads, limit: usize) -> Result<Vec<StoredRun>, ReadError> {
-    let rows = db.query(&format!("{RUN} order by id desc limit {limit}"), Vec::new()).await?;
+    page(db, None, limit).await
+}
+
+/// Newest first, behind a run.
+pub async fn page(db: &dyn Reads, behind: Option<Uuid>, limit: usize) -> Result<Vec<StoredRun>, ReadError> {
+    let behind = behind.unwrap_or(Uuid::max());
+    let rows =
+        db.query(&format!("{RUN} where id < $1 order by id desc limit {limit}"), vec![behind.into()]).await?;
     rows.iter().map(run_from).collect()
 }
 
@@ -99,11 +109,16 @@ pub async fn find(db: &dyn Reads, id: Uuid) -> Result<Option<StoredRun>, ReadErr
 /// The breaks that were open when a run ended, in the order in which they were first seen.
 pub async fn breaks(db: &dyn Reads, run: Uuid) -> Result<Vec<StoredBreak>, ReadError> {
     // Runs are numbered by time, and a break is seen by each of them until it is closed.
-    let sql = format!(
-        "select id, kind, area, place, expected, found, first_seen_at, last_seen_at, closed_at \
-         from reconciliation_breaks where first_run <= $1 and last_run >= $1 order by id limit {BREAKS_STORED_MAX}"
-    );
+    let sql =
+        format!("{BREAK} where first_run <= $1 and last_run >= $1 order by id limit {BREAKS_STORED_MAX}");
     let rows = db.query(&sql, vec![run.into()]).await?;
+    rows.iter().filter_map(|row| break_from(row).transpose()).collect()
+}
+
+/// The breaks that no run has found closed, in the order in which they were first seen, at most `limit`.
+pub async fn open_breaks(db: &dyn Reads, limit: usize) -> Result<Vec<StoredBreak>, ReadError> {
+    let sql = format!("{BREAK} where closed_at is null order by id limit {limit}");
+    let rows = db.query(&sql, Vec::new()).await?;
     rows.iter().filter_map(|row| break_from(row).transpose()).collect()
 }
 

@@ -1,15 +1,23 @@
 //! One file a page.
 
+pub mod account;
+pub mod analytics;
 pub mod approvals;
 pub mod audit;
 pub mod configuration;
+pub mod event;
+pub mod events;
 pub mod home;
+pub mod idempotency;
 pub mod keys;
+pub mod ledger;
 pub mod operators;
 pub mod payment;
 pub mod payments;
+pub mod reconciliation;
 pub mod sign_in;
 pub mod theme;
+pub mod verify;
 
 use access::Permission;
 use axum::{extract::FromRequestParts, http::request::Parts};

@@ -16,7 +16,7 @@ use domain::{
 use store::{batch::LogEvent, browse, log};
 use stream::{
     dead_letter,
-    redrive::{self, Selection},
+    redrive::{self, Letter, Selection},
 };
 use uuid::Uuid;
 
@@ -174,16 +174,18 @@ async fn letters(console: &Console, events: &[LogEvent], clock: Clock) -> Result
     let Some(first) = events.first() else { return Ok(Vec::new()) };
     let selection = Selection { subject: Some(first.subject_id), ..Selection::default() };
     let found = console.read(redrive::select(console.db(), &selection, LETTERS_MAX)).await?;
-    Ok(found
-        .iter()
-        .map(|letter| LetterRow {
-            id: IdLink::to(letter.id, "dead-letters"),
-            consumer: letter.consumer.clone(),
-            state: Badge::of(dead_letter::State::name(letter.state)),
-            reason: letter.reason.clone(),
-            at: clock.when(letter.created_at),
-        })
-        .collect())
+    Ok(found.iter().map(|letter| letter_row(letter, clock)).collect())
+}
+
+/// A dead letter in a list.
+pub fn letter_row(letter: &Letter, clock: Clock) -> LetterRow {
+    LetterRow {
+        id: IdLink::to(letter.id, "dead-letters"),
+        consumer: letter.consumer.clone(),
+        state: Badge::of(dead_letter::State::name(letter.state)),
+        reason: letter.reason.clone(),
+        at: clock.when(letter.created_at),
+    }
 }
 
 /// `POST /payments/{id}/complete`

@@ -1,5 +1,6 @@
 //! Values as a person reads them. Everything is text that the templates escape; no number passes through a float.
 
+pub mod chart;
 mod clock;
 mod json;
 mod money;
