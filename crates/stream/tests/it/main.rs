@@ -4,6 +4,7 @@
 
 #[path = "../../../store/tests/it/backend.rs"]
 mod backend;
+mod browse;
 #[path = "../../../store/tests/it/calls.rs"]
 mod calls;
 mod control;
