@@ -239,6 +239,13 @@ pub async fn list(
     rows.iter().map(key_from).collect()
 }
 
+/// Those that begin so, newest first. Of a key that is given whole no more is looked at than may be shown.
+pub async fn by_prefix(db: &dyn Reads, begins: &str, limit: usize) -> Result<Vec<Key>, ReadError> {
+    let prefix: String = begins.chars().take(PREFIX_CHARS).collect();
+    let sql = format!("{KEY} where prefix = $1 order by id desc limit {limit}");
+    db.query(&sql, vec![prefix.into()]).await?.iter().map(key_from).collect()
+}
+
 pub async fn get(db: &dyn Reads, id: Uuid) -> Result<Option<Key>, ReadError> {
     let rows = db.query(&format!("{KEY} where id = $1"), vec![id.into()]).await?;
     rows.first().map(key_from).transpose()
@@ -249,6 +256,8 @@ pub(crate) async fn by_hash(db: &dyn Reads, hash: &Hash) -> Result<Option<Key>, 
     rows.first().map(key_from).transpose()
 }
 
+/// What is shown of a key: its first characters.
+pub const PREFIX_CHARS: usize = secret::PREFIX_CHARS;
 const KEY: &str = "select id, prefix, last4, name, is_live, merchant_id, role, requests_per_second, created_at, \
      created_by, expires_at, last_used_at, revoked_at from api_keys";
 

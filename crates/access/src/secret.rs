@@ -18,7 +18,7 @@ const KEY_RANDOM_CHARS: usize = 33;
 const CHECK_CHARS: usize = 6;
 const KEY_CHARS: usize = LIVE.len() + KEY_RANDOM_CHARS + CHECK_CHARS;
 /// Of a key, that are shown again and again.
-const PREFIX_CHARS: usize = 12;
+pub const PREFIX_CHARS: usize = 12;
 const LAST_CHARS: usize = 4;
 const TOKEN_BYTES: usize = 32;
 /// 62^43 > 2^256.

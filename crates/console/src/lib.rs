@@ -7,6 +7,7 @@
 mod assets;
 mod change;
 mod fault;
+mod fields;
 mod four_eyes;
 mod guard;
 mod layout;

@@ -37,6 +37,31 @@ fn proof() -> Router<Console> {
         .route("/analytics", get(analytics::show))
 }
 
+/// Money: who is paid, what goes out, what waits to be looked at.
+fn money() -> Router<Console> {
+    use crate::pages::{merchant, merchants, payments_export, reviews, search, withdrawal, withdrawals};
+    Router::new()
+        .route("/payments.csv", get(payments_export::csv))
+        .route("/payments.jsonl", get(payments_export::json_lines))
+        .route("/merchants", get(merchants::list).post(merchants::create))
+        .route("/merchants/{id}", get(merchant::show))
+        .route("/merchants/{id}/rename", post(merchant::rename))
+        .route("/merchants/{id}/activate", post(merchant::activate))
+        .route("/merchants/{id}/deactivate", post(merchant::deactivate))
+        .route("/merchants/{id}/payments", post(merchant::pay))
+        .route("/merchants/{id}/withdrawals", post(merchant::withdraw))
+        .route("/withdrawals", get(withdrawals::list))
+        .route("/withdrawals/{id}", get(withdrawal::show))
+        .route("/withdrawals/{id}/process", post(withdrawal::process))
+        .route("/withdrawals/{id}/complete", post(withdrawal::complete))
+        .route("/withdrawals/{id}/fail", post(withdrawal::fail))
+        .route("/withdrawals/{id}/cancel", post(withdrawal::cancel))
+        .route("/reviews", get(reviews::list))
+        .route("/reviews/{id}/approve", post(reviews::approve))
+        .route("/reviews/{id}/decline", post(reviews::decline))
+        .route("/search", get(search::show))
+}
+
 pub fn router(console: Console) -> Router {
     let pages = Router::new()
         .route("/", get(home::show))
@@ -48,6 +73,7 @@ pub fn router(console: Console) -> Router {
         .route("/payments/{id}/refund", post(payment::refund))
         .route("/payments/{id}/flag", post(payment::flag))
         .merge(proof())
+        .merge(money())
         .route("/audit", get(audit::list))
         .route("/audit.jsonl", get(audit::export))
         .route("/audit/commands", get(audit::commands))

@@ -56,6 +56,7 @@ pub struct Filter {
     /// What the action begins with: `key.`
     pub action_prefix: Option<String>,
     pub subject: Option<String>,
+    pub request_id: Option<String>,
     pub from: Option<Timestamp>,
     pub to: Option<Timestamp>,
 }
@@ -137,8 +138,9 @@ fn bound(query: &mut Query, comparison: &str, key: PageKey) {
 
 impl Filter {
     /// Whether an index gives rows that are not wanted.
-    const fn is_searched(&self) -> bool {
-        self.action_prefix.is_some() || (self.actor.is_some() && self.subject.is_some())
+    fn is_searched(&self) -> bool {
+        let by_index = [self.actor.is_some(), self.subject.is_some(), self.request_id.is_some()];
+        self.action_prefix.is_some() || by_index.into_iter().filter(|is_given| *is_given).count() > 1
     }
 
     /// What an index gives, and where the page begins.
@@ -148,6 +150,9 @@ impl Filter {
         }
         if let Some(subject) = &self.subject {
             query.and("subject =", subject.as_str());
+        }
+        if let Some(request_id) = &self.request_id {
+            query.and("request_id =", request_id.as_str());
         }
         if let Some(from) = self.from {
             query.and("at >=", from.as_micros());

@@ -71,6 +71,7 @@ async fn lines_are_listed_newest_first_by_every_filter(bench: Bench) {
                 action_prefix: some("key."),
                 from: at(2),
                 to: at(9),
+                request_id: None,
             },
             4,
         ),

@@ -71,17 +71,19 @@ async fn lists_go_by_an_index(bench: Bench) {
     let (id, moment) = (Uuid::from_u128(1), Timestamp::from_micros(1_000_000));
     let after = Some(PageKey { created_at: moment, id });
     let some = |is_some: bool| is_some.then(|| "x".to_owned());
-    for asked in 0..16 {
+    for asked in 0..32 {
         let filter = Filter {
             actor: some(asked & 1 > 0),
             action_prefix: some(asked & 2 > 0),
             subject: some(asked & 4 > 0),
             from: (asked & 8 > 0).then_some(moment),
             to: (asked & 8 > 0).then_some(moment),
+            request_id: some(asked & 16 > 0),
         };
         audit::list(&db, &filter, None, 10).await.unwrap();
         audit::list(&db, &filter, after, 10).await.unwrap();
     }
+    keys::by_prefix(&db, "fk_live_ab12", 10).await.unwrap();
     for behind in [None, Some(id)] {
         keys::list(&db, None, behind, 10).await.unwrap();
         keys::list(&db, Some(MerchantId(id)), behind, 10).await.unwrap();

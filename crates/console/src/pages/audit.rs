@@ -112,6 +112,7 @@ fn filter(params: &mut Params) -> Filter {
         actor: params.get("actor").map(str::to_owned),
         action_prefix: params.get("action").map(str::to_owned),
         subject: params.get("subject").map(str::to_owned),
+        request_id: params.get("request").map(str::to_owned),
         from: params.moment("from", false),
         to: params.moment("to", true),
     }

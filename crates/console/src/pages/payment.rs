@@ -170,7 +170,8 @@ pub fn account_href(account: &AccountKey) -> String {
     format!("/ledger/accounts/{}/{}/{}", owner.to_uuid(), kind.name(), currency.code())
 }
 
-async fn letters(console: &Console, events: &[LogEvent], clock: Clock) -> Result<Vec<LetterRow>, Fault> {
+/// The dead letters of what these events are about.
+pub async fn letters(console: &Console, events: &[LogEvent], clock: Clock) -> Result<Vec<LetterRow>, Fault> {
     let Some(first) = events.first() else { return Ok(Vec::new()) };
     let selection = Selection { subject: Some(first.subject_id), ..Selection::default() };
     let found = console.read(redrive::select(console.db(), &selection, LETTERS_MAX)).await?;
