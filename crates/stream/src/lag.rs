@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use domain::time::Timestamp;
+use domain::{event::Stream, time::Timestamp};
 use store::{error::ReadError, log, sql::Reads};
 
-use crate::{control, position};
+use crate::{
+    control,
+    position::{self, Place},
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lag {
@@ -57,4 +60,56 @@ pub async fn lags(db: &dyn Reads, now: Timestamp) -> Result<Vec<Lag>, ReadError>
         }
     }
     Ok(lags.into_values().collect())
+}
+
+/// How far a consumer has come in one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlaceLag {
+    pub place: Place,
+    /// Of the last event that was handled, or set aside; `None`: it has never looked at the place.
+    pub position: Option<i64>,
+    /// Where to go on reading the partition, where that is known.
+    pub kafka_offset: Option<i64>,
+    pub head: i64,
+    /// The age of the oldest event that is not handled yet; 0 when there is none.
+    pub micros: i64,
+}
+
+impl PlaceLag {
+    pub fn events(&self) -> i64 {
+        self.head - self.position.unwrap_or(0)
+    }
+}
+
+/// The lag of one consumer in all places of its streams.
+pub async fn places(
+    db: &dyn Reads,
+    consumer: &str,
+    streams: &[Stream],
+    now: Timestamp,
+) -> Result<Vec<PlaceLag>, ReadError> {
+    let positions = position::load(db, consumer).await?;
+    // Read after the positions, so that no position is ahead of its head.
+    let heads = log::heads(db).await?;
+    let mut places = Vec::with_capacity(heads.len() * streams.len());
+    for stream in streams {
+        for head in &heads {
+            let place = (*stream, head.lane);
+            let mark = positions.get(&place);
+            let mut lag = PlaceLag {
+                place,
+                position: mark.map(|mark| mark.position),
+                kafka_offset: mark.and_then(|mark| mark.kafka_offset),
+                head: head.streams[stream.index()].0,
+                micros: 0,
+            };
+            if lag.events() > 0 {
+                let oldest = log::behind(db, *stream, head.lane, lag.position.unwrap_or(0), 1).await?;
+                lag.micros =
+                    oldest.first().map_or(0, |event| now.as_micros() - event.occurred_at.as_micros());
+            }
+            places.push(lag);
+        }
+    }
+    Ok(places)
 }

@@ -12,6 +12,7 @@ pub mod engine;
 pub mod fail;
 pub mod kafka;
 pub mod lag;
+pub mod letters;
 pub mod position;
 pub mod redrive;
 pub mod relay;

@@ -98,7 +98,7 @@ pub async fn select(db: &dyn Reads, selection: &Selection, limit: usize) -> Resu
     db.query(&sql, params).await?.iter().map(letter).collect()
 }
 
-fn letter(row: Row<'_>) -> Result<Letter, ReadError> {
+pub(crate) fn letter(row: Row<'_>) -> Result<Letter, ReadError> {
     let unknown = || ReadError::Invalid("a dead letter of an unknown kind or state".to_owned());
     Ok(Letter {
         id: row.uuid(0)?,
