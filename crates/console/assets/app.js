@@ -12,6 +12,12 @@
   arm(document);
   document.addEventListener("htmx:load", (event) => arm(event.target));
 
+  // A live list keeps its newest rows.
+  document.addEventListener("htmx:sseMessage", (event) => {
+    const keep = event.target.dataset && Number(event.target.dataset.keep);
+    while (keep && event.target.children.length > keep) event.target.lastElementChild.remove();
+  });
+
   document.addEventListener("click", (event) => {
     const copy = event.target.closest("button.copy");
     if (copy) {

@@ -10,13 +10,22 @@ use serde_json::{Value as Json, json};
 use store::browse;
 use uuid::Uuid;
 
-use crate::{change::Form, fault::Fault, pages::keys::refused, state::Console};
+use crate::{
+    change::Form,
+    fault::Fault,
+    pages::{dead_letters_bulk, keys::refused, restart},
+    state::Console,
+};
 
 /// A change that needs two operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sensitive {
     /// Paying out a withdrawal above the limit of the settings.
     ProcessWithdrawal(WithdrawalId),
+    /// A consumer, and where it is to begin again, as its plan's address says.
+    RestartConsumer(String, String),
+    /// All dead letters that went wrong in one way.
+    DeadLettersAlike(dead_letters_bulk::Wanted),
 }
 
 /// What became of it.
@@ -28,6 +37,8 @@ pub enum Outcome {
 }
 
 const PROCESS_WITHDRAWAL: &str = "withdrawal.process";
+const RESTART_CONSUMER: &str = "consumer.restart";
+const DEAD_LETTERS_ALIKE: &str = "dead-letters.alike";
 
 impl Sensitive {
     fn wanted(&self) -> Wanted {
@@ -35,6 +46,16 @@ impl Sensitive {
             Self::ProcessWithdrawal(id) => {
                 Wanted { kind: PROCESS_WITHDRAWAL.to_owned(), subject: id.to_string(), detail: json!({}) }
             }
+            Self::RestartConsumer(name, query) => Wanted {
+                kind: RESTART_CONSUMER.to_owned(),
+                subject: name.clone(),
+                detail: json!({"where": query}),
+            },
+            Self::DeadLettersAlike(wanted) => Wanted {
+                kind: DEAD_LETTERS_ALIKE.to_owned(),
+                subject: wanted.subject(),
+                detail: wanted.detail(),
+            },
         }
     }
 
@@ -43,6 +64,12 @@ impl Sensitive {
         let Approval { kind, subject, detail, .. } = approval;
         match (kind.as_str(), detail) {
             (PROCESS_WITHDRAWAL, Json::Object(_)) => Some(Self::ProcessWithdrawal(subject.parse().ok()?)),
+            (RESTART_CONSUMER, Json::Object(detail)) => {
+                Some(Self::RestartConsumer(subject.clone(), detail.get("where")?.as_str()?.to_owned()))
+            }
+            (DEAD_LETTERS_ALIKE, detail) => {
+                dead_letters_bulk::Wanted::of_detail(subject, detail).map(Self::DeadLettersAlike)
+            }
             _ => None,
         }
     }
@@ -51,6 +78,8 @@ impl Sensitive {
     pub const fn permission(&self) -> Permission {
         match self {
             Self::ProcessWithdrawal(_) => Permission::ChangeWithdrawals,
+            Self::RestartConsumer(..) => Permission::ControlConsumers,
+            Self::DeadLettersAlike(_) => Permission::Redrive,
         }
     }
 
@@ -58,6 +87,8 @@ impl Sensitive {
     pub fn sentence(&self) -> String {
         match self {
             Self::ProcessWithdrawal(id) => format!("Pay out withdrawal {id}"),
+            Self::RestartConsumer(name, _) => format!("Restart the consumer {name}"),
+            Self::DeadLettersAlike(wanted) => wanted.sentence(),
         }
     }
 
@@ -65,6 +96,8 @@ impl Sensitive {
     pub fn href(&self) -> String {
         match self {
             Self::ProcessWithdrawal(id) => format!("/withdrawals/{id}"),
+            Self::RestartConsumer(name, query) => format!("/consumers/{name}/restart?{query}"),
+            Self::DeadLettersAlike(wanted) => wanted.href(),
         }
     }
 
@@ -77,6 +110,8 @@ impl Sensitive {
                 let action = Action::ProcessWithdrawal { withdrawal_id: *id };
                 form.submit(console, found.merchant_id, action).await.map(|_| ())
             }
+            Self::RestartConsumer(name, query) => restart::carry_out(console, form, name, query).await,
+            Self::DeadLettersAlike(wanted) => wanted.carry_out(console, form).await,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! ([`guard`]), and goes the same way as the API's: a command to the writer.
 
 mod assets;
+mod bulk;
 mod change;
 mod fault;
 mod fields;
@@ -13,6 +14,7 @@ mod guard;
 mod layout;
 mod list;
 mod machine;
+mod messages;
 mod pages;
 mod pulse;
 mod router;

@@ -36,6 +36,12 @@ impl<S: Sync> FromRequestParts<S> for Params {
 }
 
 impl Params {
+    /// Of an address that was kept.
+    pub fn of_query(query: &str) -> Self {
+        let pairs = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        Self { path: String::new(), pairs, errors: Vec::new() }
+    }
+
     /// A value that is not empty; a form sends its empty fields too.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.pairs

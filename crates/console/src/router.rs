@@ -62,6 +62,34 @@ fn money() -> Router<Console> {
         .route("/search", get(search::show))
 }
 
+/// How events travel, and what was left behind.
+fn event_system() -> Router<Console> {
+    use crate::pages::{
+        consumer, consumers, dead_letter, dead_letters, dead_letters_bulk, messages, messages_export, relay,
+        restart, tail, topics,
+    };
+    Router::new()
+        .route("/dead-letters", get(dead_letters::list))
+        .route("/dead-letters/bulk", get(dead_letters_bulk::dry_run).post(dead_letters_bulk::begin))
+        .route("/dead-letters/runs/{id}", get(dead_letters_bulk::run))
+        .route("/dead-letters/{id}", get(dead_letter::show))
+        .route("/dead-letters/{id}/redrive", post(dead_letter::redrive))
+        .route("/dead-letters/{id}/discard", post(dead_letter::discard))
+        .route("/consumers", get(consumers::list))
+        .route("/consumers/{name}", get(consumer::show))
+        .route("/consumers/{name}/pause", post(consumer::pause))
+        .route("/consumers/{name}/resume", post(consumer::resume))
+        .route("/consumers/{name}/restart", get(restart::plan).post(restart::restart))
+        .route("/relay", get(relay::show))
+        .route("/topics", get(topics::list))
+        .route("/topics/{name}", get(topics::show))
+        .route("/topics/{name}/messages", get(messages::list))
+        .route("/topics/{name}/messages.jsonl", get(messages_export::export))
+        .route("/topics/{name}/messages/{partition}/{offset}", get(messages::show))
+        .route("/topics/{name}/messages/{partition}/{offset}/value", get(messages::value))
+        .route("/topics/{name}/tail", get(tail::follow))
+}
+
 pub fn router(console: Console) -> Router {
     let pages = Router::new()
         .route("/", get(home::show))
@@ -73,6 +101,7 @@ pub fn router(console: Console) -> Router {
         .route("/payments/{id}/refund", post(payment::refund))
         .route("/payments/{id}/flag", post(payment::flag))
         .merge(proof())
+        .merge(event_system())
         .merge(money())
         .route("/audit", get(audit::list))
         .route("/audit.jsonl", get(audit::export))

@@ -6,12 +6,19 @@ use access::{Access, throttle::Slowdown};
 use api::{Health, Tls};
 use domain::time::Timestamp;
 use store::{Store, error::ReadError, sql::Reads};
+use stream::{
+    consumer::Consumer,
+    kafka::{browse::Browser, values::Values},
+};
 use telemetry::Registry;
+use tokio::sync::Semaphore;
 
-use crate::{fault::Fault, pulse::Pulses};
+use crate::{bulk::Runs, fault::Fault, pulse::Pulses};
 
 /// For one query of a page; the browser of a person is not kept waiting for longer.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Who follows the log live in this process, at once.
+const TAILS_MAX: usize = 32;
 
 /// What the console shows, and acts on.
 pub struct Parts {
@@ -23,6 +30,10 @@ pub struct Parts {
     pub health: Health,
     pub registry: Registry,
     pub transport: Transport,
+    /// All that this program knows, wherever they run.
+    pub consumers: Vec<Arc<dyn Consumer>>,
+    /// How values on Kafka are read.
+    pub values: Values,
     /// As the program runs by them.
     pub settings: Vec<Setting>,
     /// Where the API is, for the examples that pages show.
@@ -54,13 +65,21 @@ struct Inner {
     parts: Parts,
     pulses: Pulses,
     sign_ins: Slowdown,
+    browser: Option<Browser>,
+    runs: Runs,
+    tails: Arc<Semaphore>,
 }
 
 impl Console {
     pub fn new(parts: Parts) -> Self {
-        let is_published = matches!(parts.transport, Transport::Kafka(_));
-        let pulses = Pulses::new(parts.store.clone(), is_published);
-        Self(Arc::new(Inner { parts, pulses, sign_ins: Slowdown::default() }))
+        let browser = match &parts.transport {
+            Transport::Log => None,
+            Transport::Kafka(settings) => Some(Browser::new(settings.as_ref().clone(), parts.values.clone())),
+        };
+        let pulses = Pulses::new(parts.store.clone(), browser.is_some());
+        let (sign_ins, runs) = (Slowdown::default(), Runs::default());
+        let tails = Arc::new(Semaphore::new(TAILS_MAX));
+        Self(Arc::new(Inner { parts, pulses, sign_ins, browser, runs, tails }))
     }
 
     pub fn store(&self) -> &Store {
@@ -105,6 +124,28 @@ impl Console {
             Transport::Log => None,
             Transport::Kafka(settings) => Some(settings),
         }
+    }
+
+    /// Looks into Kafka; `None`: there is none.
+    pub fn browser(&self) -> Option<&Browser> {
+        self.0.browser.as_ref()
+    }
+
+    pub fn consumers(&self) -> &[Arc<dyn Consumer>] {
+        &self.0.parts.consumers
+    }
+
+    pub fn consumer(&self, name: &str) -> Option<&Arc<dyn Consumer>> {
+        self.consumers().iter().find(|consumer| consumer.name() == name)
+    }
+
+    /// What goes on over many dead letters.
+    pub fn runs(&self) -> &Runs {
+        &self.0.runs
+    }
+
+    pub fn tails(&self) -> &Arc<Semaphore> {
+        &self.0.tails
     }
 
     pub fn api_url(&self) -> String {

@@ -58,6 +58,8 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
             health: health.clone(),
             registry: metrics,
             transport: transport(&settings),
+            consumers: consumers::all(),
+            values: event_system::values(&store, &settings),
             settings: settings.shown.clone(),
             api_url,
         };

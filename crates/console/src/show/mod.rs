@@ -2,12 +2,14 @@
 
 pub mod chart;
 mod clock;
+pub mod content;
 mod json;
 mod money;
 
 use uuid::Uuid;
 
 pub use clock::{Clock, When, span};
+pub use content::Content;
 pub use json::{Tree, tree};
 pub use money::Money;
 
