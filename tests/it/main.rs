@@ -5,6 +5,7 @@
 
 mod support;
 
+mod access_commands;
 mod bad_input;
 mod bench;
 mod concurrency;

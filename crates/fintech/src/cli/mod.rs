@@ -1,11 +1,14 @@
 //! The command line: one subcommand a role.
 
+mod audit;
 mod bench;
 mod config;
 mod consumers;
 mod dead_letters;
 mod events;
+mod keys;
 mod migrate;
+mod operators;
 mod output;
 mod progress;
 mod reconcile;
@@ -94,6 +97,21 @@ enum Command {
         #[command(subcommand)]
         command: schemas::Schemas,
     },
+    /// Make, list and revoke the keys of the API
+    Keys {
+        #[command(subcommand)]
+        command: keys::Keys,
+    },
+    /// Say who may sign in to the console
+    Operators {
+        #[command(subcommand)]
+        command: operators::Operators,
+    },
+    /// Look at who changed what by hand
+    Audit {
+        #[command(subcommand)]
+        command: audit::Audit,
+    },
     /// Look at the configuration
     Config {
         #[command(subcommand)]
@@ -165,6 +183,15 @@ fn obey(global: Global, command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Topics { command } => {
             block_on(&layers, Output::Stderr, |settings| topics::run(command, settings))
+        }
+        Command::Keys { command } => {
+            block_on(&layers, Output::Stderr, |settings| keys::run(command, settings))
+        }
+        Command::Operators { command } => {
+            block_on(&layers, Output::Stderr, |settings| operators::run(command, settings))
+        }
+        Command::Audit { command } => {
+            block_on(&layers, Output::Stderr, |settings| audit::run(command, settings))
         }
         Command::Config { command: ConfigCommand::Show } => {
             config::show(&layers);

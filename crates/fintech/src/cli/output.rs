@@ -9,3 +9,8 @@ use std::{
 pub fn line(text: impl Display) -> bool {
     writeln!(io::stdout().lock(), "{text}").is_ok()
 }
+
+/// A text that somebody else wrote, for a line of a table: it can neither break it nor give orders to a terminal.
+pub fn plain(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
+}
