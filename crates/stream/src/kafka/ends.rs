@@ -10,7 +10,10 @@ use domain::{chain::Hash, event::Stream, lane::Lane};
 use rdkafka::{error::KafkaError, message::Headers};
 use uuid::Uuid;
 
-use super::record::{self, Topic, header};
+use super::{
+    headers,
+    record::{self, Topic, header},
+};
 use crate::position::Place;
 
 /// Where the relay noted that the last published event lies, and what it was.
@@ -129,7 +132,7 @@ impl Record {
 }
 
 fn letter_id<H: Headers>(headers: &H) -> Option<Uuid> {
-    let found = headers.iter().find(|header| header.key == header::DEAD_LETTER_ID)?;
+    let found = headers::each(headers).find(|header| header.name == header::DEAD_LETTER_ID)?;
     std::str::from_utf8(found.value?).ok()?.parse().ok()
 }
 

@@ -11,7 +11,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, ResourceSpecifier},
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
-    message::{BorrowedMessage, Headers as _, Message as _},
+    message::{BorrowedMessage, Message as _},
 };
 use schema::headers::CONTENT_TYPE_AVRO;
 use store::batch::LogEvent;
@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use super::{
     Context, REQUEST_TIMEOUT, Settings,
     ends::EndsError,
+    headers,
     record::{self, Outgoing, header},
     values::{Format, ValueError, Values},
 };
@@ -59,12 +60,12 @@ pub struct Record {
 
 impl Record {
     fn new(message: &BorrowedMessage<'_>) -> Self {
-        let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+        let headers = message.headers().into_iter().flat_map(headers::each);
         Self {
             offset: message.offset(),
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
-            headers: headers.map(|h| (h.key.to_owned(), h.value.map(<[u8]>::to_vec))).collect(),
+            headers: headers.map(|h| (h.name.to_owned(), h.value.map(<[u8]>::to_vec))).collect(),
         }
     }
 

@@ -5,6 +5,7 @@ pub mod browse;
 pub mod ends;
 pub mod everything;
 pub mod group;
+mod headers;
 pub mod lag;
 mod member;
 mod producer;

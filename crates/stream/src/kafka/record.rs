@@ -14,7 +14,7 @@ use domain::{
     lane::Lane,
     time::Timestamp,
 };
-use rdkafka::message::{Header, Headers};
+use rdkafka::message::Headers;
 use schema::{
     catalogue,
     headers::{CONTENT_TYPE_AVRO, CONTENT_TYPE_JSON},
@@ -23,7 +23,10 @@ use serde_json::json;
 use store::batch::LogEvent;
 use uuid::Uuid;
 
-use super::values::Format;
+use super::{
+    headers::{self, Header},
+    values::Format,
+};
 
 /// The headers, each declared here and nowhere else.
 pub mod header {
@@ -240,8 +243,8 @@ struct Found<'a> {
 impl<'a> Found<'a> {
     fn collect<H: Headers>(headers: &'a H) -> Self {
         let mut found = Self::default();
-        for Header { key, value } in headers.iter() {
-            let place = match key {
+        for Header { name, value } in headers::each(headers) {
+            let place = match name {
                 header::EVENT_TYPE => &mut found.event_type,
                 header::OCCURRED_AT => &mut found.occurred_at,
                 header::EVENT_VERSION => &mut found.version,

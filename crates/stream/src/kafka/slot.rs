@@ -6,7 +6,7 @@ use std::{
 };
 
 use domain::chain::{GENESIS, Hash};
-use rdkafka::message::{Headers as _, Message};
+use rdkafka::message::Message;
 use store::{
     Store,
     batch::LogEvent,
@@ -17,6 +17,7 @@ use store::{
 use tokio::time::Instant;
 
 use super::{
+    headers,
     record::{self, Incoming},
     session::{Client, POLL_MAX},
     values::Values,
@@ -355,7 +356,9 @@ impl Slot {
 
 fn foreign(place: Place, message: &impl Message, reason: String) -> Foreign {
     let headers = message.headers().map(|headers| {
-        headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
+        headers::each(headers)
+            .map(|header| (header.name.to_owned(), header.value.map(<[u8]>::to_vec)))
+            .collect()
     });
     Foreign {
         place,

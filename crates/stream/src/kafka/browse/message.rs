@@ -1,20 +1,14 @@
 //! A message as people see it: bytes, and the JSON of an event that was written in Avro.
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::collections::HashMap;
 
 use domain::time::Timestamp;
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use schema::frame::{self, HEADER_BYTES, SchemaId};
 
-use crate::kafka::values::Values;
+use crate::kafka::{headers, values::Values};
 
 const MICROS_A_MILLISECOND: i64 = 1000;
-/// In the place of a header's name that cannot be shown.
-const NAME_NOT_UTF8: &str = "(a name that is not UTF-8)";
 /// Schemas that nobody could give, remembered while one list is made.
 const UNKNOWN_SCHEMAS_MAX: usize = 100;
 
@@ -26,15 +20,15 @@ pub struct Message {
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     /// In their order; a name may come more than once.
-    pub headers: Vec<Header<String, Vec<u8>>>,
+    pub headers: Vec<Header>,
     /// Where the value is in the format of a schema registry, or looks like it.
     pub avro: Option<Avro>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Header<N, V> {
-    pub name: N,
-    pub value: Option<V>,
+pub struct Header {
+    pub name: String,
+    pub value: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +40,8 @@ pub struct Avro {
 
 impl Message {
     pub(super) fn new(message: &BorrowedMessage<'_>) -> Self {
-        let owned = |header: Header<Cow<'_, str>, &[u8]>| Header {
-            name: header.name.into_owned(),
+        let owned = |header: headers::Header<'_>| Header {
+            name: header.name.to_owned(),
             value: header.value.map(<[u8]>::to_vec),
         };
         Self {
@@ -81,21 +75,8 @@ pub(super) fn millis(message: &BorrowedMessage<'_>) -> Option<i64> {
     message.timestamp().to_millis()
 }
 
-/// The headers of a message. A name may hold any bytes, and the client cannot take some that are not UTF-8.
-pub(super) fn headers<'a>(
-    message: &'a BorrowedMessage<'_>,
-) -> impl Iterator<Item = Header<Cow<'a, str>, &'a [u8]>> {
-    let headers = message.headers();
-    let count = headers.map_or(0, |headers| headers.count());
-    (0..count).filter_map(move |number| {
-        let read = catch_unwind(AssertUnwindSafe(|| headers?.try_get(number)));
-        match read {
-            Ok(header) => {
-                header.map(|header| Header { name: Cow::Borrowed(header.key), value: header.value })
-            }
-            Err(_) => Some(Header { name: Cow::Borrowed(NAME_NOT_UTF8), value: None }),
-        }
-    })
+pub(super) fn headers<'a>(message: &'a BorrowedMessage<'_>) -> impl Iterator<Item = headers::Header<'a>> {
+    message.headers().into_iter().flat_map(headers::each)
 }
 
 /// Whether a value begins as those of a registry's serializers do. A text never does.

@@ -1,5 +1,6 @@
 //! Looking into a real Kafka: every message once whatever the page, what is hostile shown and not believed, limits told.
 
+mod names;
 mod pages;
 mod tail;
 mod topics;
