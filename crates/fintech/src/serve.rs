@@ -181,7 +181,7 @@ fn announce(
         ),
         format!("Data in {}", data(settings)),
     ];
-    lines.extend(operations.map(|address| format!("Metrics and probes on {http}://{address}")));
+    lines.extend(operations.map(|address| format!("Console, metrics and probes on {http}://{address}")));
     lines.extend(registry.map(|address| format!("Schema registry on http://{address}")));
     lines.extend(
         settings.kafka.as_ref().map(|kafka| format!("Events to Kafka at {}", kafka.bootstrap_servers)),

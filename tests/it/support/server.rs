@@ -17,7 +17,7 @@ use super::{
 
 const LOG_LINES_SHOWN: usize = 60;
 const ADDRESS: &str = "Listening on ";
-const OPERATIONS: &str = "Metrics and probes on ";
+const OPERATIONS: &str = "Console, metrics and probes on ";
 const REGISTRY: &str = "Schema registry on ";
 /// Tests run beside each other.
 const ANY_PORT: &str = "127.0.0.1:0";
@@ -142,10 +142,13 @@ impl Server {
 
     /// What the port of operations answers.
     pub fn operations(&self) -> Client {
+        Client::new(&self.operations_url())
+    }
+
+    pub fn operations_url(&self) -> String {
         let log = self.log();
         // The last start counts.
-        let base = log.lines().rev().find_map(|line| line.strip_prefix(OPERATIONS)).unwrap();
-        Client::new(base)
+        log.lines().rev().find_map(|line| line.strip_prefix(OPERATIONS)).unwrap().to_owned()
     }
 
     /// What the built-in schema registry answers.
@@ -238,7 +241,7 @@ impl Server {
                 log[begin..].split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
             whole_lines.find_map(|line| line.strip_prefix(ADDRESS)).map(str::to_owned)
         });
-        base.strip_prefix("http://").unwrap().clone_into(&mut self.address);
+        base.split_once("://").unwrap().1.clone_into(&mut self.address);
         self.client = Client::new(&base);
     }
 }

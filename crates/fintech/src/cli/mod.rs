@@ -45,7 +45,7 @@ struct Global {
     /// Listen here [setting: Server:ApiAddress]
     #[arg(long, global = true, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Serve metrics and probes here, or nowhere when empty [setting: Server:OperationsAddress]
+    /// Serve the console, metrics and probes here, or nowhere when empty [setting: Server:OperationsAddress]
     #[arg(long, global = true, value_name = "ADDRESS")]
     operations: Option<String>,
     /// Serve the built-in schema registry here, or nowhere when empty [setting: Server:RegistryAddress]
@@ -70,7 +70,7 @@ enum Command {
         #[command(subcommand)]
         command: events::Events,
     },
-    /// Show how far behind each consumer is
+    /// Show how far behind each consumer is; pause one, have it go on, or begin again from another position
     Consumers(consumers::Options),
     /// Show how far publishing to Kafka is behind the log
     Relay,
@@ -160,7 +160,7 @@ fn obey(global: Global, command: Command) -> anyhow::Result<ExitCode> {
             block_on(&layers, Output::Stderr, |settings| events::run(command, settings))
         }
         Command::Consumers(options) => {
-            block_on(&layers, Output::Stderr, |settings| consumers::show(options, settings))
+            block_on(&layers, Output::Stderr, |settings| consumers::run(options, settings))
         }
         Command::Relay => block_on(&layers, Output::Stderr, relay::show),
         Command::DeadLetters { command } => {

@@ -64,7 +64,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(API_ADDRESS, Kind::Address { empty: false }, Some("127.0.0.1:5153"),
         "Where the public API listens; port 0 takes a free one."),
     setting(OPERATIONS_ADDRESS, Kind::Address { empty: true }, Some("127.0.0.1:8080"),
-        "Where metrics and probes are served; empty: nowhere. The default may be taken by another program."),
+        "Where the console, metrics and probes are served; empty: nowhere. The default may be taken by another program."),
     setting(REGISTRY_ADDRESS, Kind::Address { empty: true }, Some("127.0.0.1:8081"),
         "Where the built-in schema registry is served; empty: nowhere. The default may be taken by another program."),
     setting("Server:ConnectionsMax", integer(1, 1_000_000), Some("1024"),
