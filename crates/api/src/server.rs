@@ -1,6 +1,6 @@
 //! Takes connections in, a limited number of them, over TLS or not, and lets them end in peace when the program stops.
 
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use access::Access;
 use axum::{Router, extract::ConnectInfo, response::Response};
@@ -48,6 +48,9 @@ pub struct Settings {
 /// How long new connections are still taken after readiness began to fail, so that a load balancer that
 /// looks once a second sees it before it meets a closed door.
 const LAME_DUCK: Duration = Duration::from_secs(1);
+/// A client that takes nothing of its answer for so long loses its connection: nobody holds a stream or an export for
+/// ever by not reading it.
+const UNREAD_MAX: Duration = Duration::from_mins(1);
 /// After an error of `accept`, such as too many open files, which does not go away at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Of a request's head.
@@ -218,8 +221,7 @@ async fn accept(
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                // An answer is written at once, so there is nothing to wait for.
-                if let Err(error) = stream.set_nodelay(true) {
+                if let Err(error) = prepare(&stream, UNREAD_MAX) {
                     tracing::debug!(%error, "a connection ended");
                 }
                 return (stream, peer, permit);
@@ -232,6 +234,15 @@ async fn accept(
     }
 }
 
+fn prepare(stream: &TcpStream, unread_max: Duration) -> io::Result<()> {
+    // An answer is written at once, so there is nothing to wait for.
+    stream.set_nodelay(true)?;
+    // RFC 5482; on Linux it counts while the client's window is closed, too.
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(unread_max))?;
+    Ok(())
+}
+
 fn connection_builder(head_timeout: Duration) -> auto::Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     // The time-out also ends connections that are kept open and say nothing.
@@ -242,4 +253,25 @@ fn connection_builder(head_timeout: Duration) -> auto::Builder<TokioExecutor> {
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
         .keep_alive_interval(HTTP2_PING_INTERVAL);
     builder
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_mins(1);
+
+    /// More than any buffer between the two holds.
+    #[tokio::test]
+    async fn whoever_reads_nothing_loses_the_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        prepare(&stream, Duration::from_secs(1)).unwrap();
+        let unread = vec![0; 64 * 1024 * 1024];
+        let written = timeout(PATIENCE, stream.write_all(&unread)).await.expect("it waits for ever");
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
 }

@@ -117,8 +117,8 @@ pub async fn list(
         query.and("command_id >=", floor.0);
     }
     // One more than is shown tells whether there is more.
-    query.sql.push_str(&format!(" order by command_id desc limit {}", limit + 1));
-    let rows = db.query(&query.sql, query.params).await?;
+    let sql = format!("{} order by command_id desc limit {}", query.sql, limit + 1);
+    let rows = db.query(&sql, query.params).await?;
     let mut commands = rows.iter().map(origin_from).collect::<Result<Vec<_>, _>>()?;
     let is_full = commands.len() > limit;
     commands.truncate(limit);
@@ -149,8 +149,8 @@ async fn floor(
         query.and(left, value.clone());
     }
     begin(&mut query, after);
-    query.sql.push_str(&format!(" order by command_id desc limit 1 offset {}", ROWS_LOOKED_AT_MAX - 1));
-    let rows = db.query(&query.sql, query.params).await?;
+    let sql = format!("{} order by command_id desc limit 1 offset {}", query.sql, ROWS_LOOKED_AT_MAX - 1);
+    let rows = db.query(&sql, query.params).await?;
     rows.first().map(|row| row.uuid(0).map(CommandId)).transpose()
 }
 

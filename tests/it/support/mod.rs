@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod events;
 pub mod fixtures;
 pub mod kafka;
 pub mod program;

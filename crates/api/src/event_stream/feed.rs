@@ -47,6 +47,8 @@ enum Stage {
 /// What a page of the log had.
 struct Page {
     text: String,
+    /// All that the merchant has up to here is in it, or was before it.
+    reached: i64,
     /// There is nothing behind it, as far as was asked for.
     is_last: bool,
 }
@@ -71,7 +73,7 @@ impl Feed {
         loop {
             let text = match &self.stage {
                 Stage::Log(_) if self.streams().joins.are_closed() => return None,
-                Stage::Log(_) => self.from_log().await.ok()?,
+                Stage::Log(_) => self.read_log().await.ok()?,
                 Stage::Live(_) => self.live().await,
             };
             if !text.is_empty() {
@@ -93,10 +95,11 @@ impl Feed {
         self.streams().still_lets_in(key).await
     }
 
-    async fn from_log(&mut self) -> Result<String, Problem> {
+    async fn read_log(&mut self) -> Result<String, Problem> {
         let Stage::Log(joined) = &mut self.stage else { return Ok(String::new()) };
         let joined = joined.take();
         let page = self.page(joined.as_ref().map(|joined| joined.behind)).await?;
+        self.sequence = page.reached;
         self.stage = match joined {
             Some(joined) if page.is_last => Stage::Live(joined),
             None if page.is_last => {
@@ -112,7 +115,7 @@ impl Feed {
     }
 
     /// The next page of the log, up to a sequence or the lane's end.
-    async fn page(&mut self, until: Option<i64>) -> Result<Page, Problem> {
+    async fn page(&self, until: Option<i64>) -> Result<Page, Problem> {
         // Whoever comes back after long must not keep the readers from everybody else.
         let _turn = self.streams().catch_ups.acquire().await;
         let reads = self.app.reads();
@@ -123,7 +126,7 @@ impl Feed {
         let until = end.min(self.sequence.saturating_add(SEQUENCES_A_PAGE_MAX));
         let mut text = String::new();
         if until <= self.sequence {
-            return Ok(Page { text, is_last: true });
+            return Ok(Page { text, reached: self.sequence, is_last: true });
         }
         let events =
             merchant_log::events(reads, (self.lane, self.merchant), self.sequence, until, PAGE_EVENTS);
@@ -136,9 +139,7 @@ impl Feed {
                 Err(error) => follower::unreadable(self.lane, sequence, &error),
             }
         }
-        drop(_turn);
-        self.sequence = reached;
-        Ok(Page { text, is_last: reached == end })
+        Ok(Page { text, reached, is_last: reached == end })
     }
 
     async fn live(&mut self) -> String {
@@ -159,13 +160,11 @@ impl Feed {
                 }
             }
         };
-        match chunk {
-            Some(chunk) => self.take(&chunk),
-            None => {
-                self.stage = Stage::Log(None);
-                String::new()
-            }
-        }
+        let Some(chunk) = chunk else {
+            self.stage = Stage::Log(None);
+            return String::new();
+        };
+        self.take(&chunk)
     }
 
     /// Without what the log had already.
