@@ -25,8 +25,8 @@ pub struct Replay {
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-struct Begin {
-    /// From this position on, in every lane
+pub struct Begin {
+    /// From this position on, in every lane that is meant
     #[arg(long, value_name = "POSITION")]
     from: Option<i64>,
     /// From this time on, as RFC 3339
@@ -37,15 +37,21 @@ struct Begin {
     from_beginning: bool,
 }
 
+impl Begin {
+    pub fn from(&self) -> anyhow::Result<From> {
+        Ok(match (self.from, &self.from_time) {
+            (Some(position), _) => From::Position(position),
+            (None, Some(time)) => From::Time(
+                Timestamp::parse(time)
+                    .with_context(|| format!("{time} is not a time such as 2026-11-23T12:00:00Z"))?,
+            ),
+            (None, None) => From::Beginning,
+        })
+    }
+}
+
 pub async fn run(options: Replay, settings: Settings) -> anyhow::Result<()> {
-    let from = match (options.begin.from, &options.begin.from_time) {
-        (Some(position), _) => From::Position(position),
-        (None, Some(time)) => From::Time(
-            Timestamp::parse(time)
-                .with_context(|| format!("{time} is not a time such as 2026-11-23T12:00:00Z"))?,
-        ),
-        (None, None) => From::Beginning,
-    };
+    let from = options.begin.from()?;
     let consumers = consumers::all();
     let consumer = dead_letters::find(&consumers, &options.consumer)?;
     let store = database::open(&settings.store).await?;
