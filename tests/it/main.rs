@@ -10,6 +10,7 @@ mod bad_input;
 mod bench;
 mod command_origins;
 mod concurrency;
+mod consumer_controls;
 mod crash;
 mod dead_letters;
 mod documents;
