@@ -8,6 +8,8 @@ mod browse;
 #[path = "../../../store/tests/it/calls.rs"]
 mod calls;
 mod control;
+mod letters;
 mod recorder;
 mod records;
 mod runtime;
+mod shared_place;
