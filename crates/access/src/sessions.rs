@@ -96,8 +96,17 @@ async fn make_room(
     transaction.execute(&sql, vec![operator_id.into()]).await.map(|_| ())
 }
 
-/// The session of a token, if it goes on.
+/// The session of a token, if it goes on. It is used by this, so it goes on for longer.
 pub async fn find(store: &Store, token: &str) -> Result<Option<Session>, ReadError> {
+    look(store, token, true).await
+}
+
+/// As [`find`], for what a page asks by itself: a page that is left open keeps no session alive.
+pub async fn find_unused(store: &Store, token: &str) -> Result<Option<Session>, ReadError> {
+    look(store, token, false).await
+}
+
+async fn look(store: &Store, token: &str, is_use: bool) -> Result<Option<Session>, ReadError> {
     let now = store.now();
     let hash = secret::hash(token).to_vec();
     let sql = "select operators.id, name, role, csrf, operator_sessions.created_at, expires_at, seen_at \
@@ -115,7 +124,7 @@ pub async fn find(store: &Store, token: &str) -> Result<Option<Session>, ReadErr
         created_at: Timestamp::from_micros(row.int(4)?),
         expires_at: Timestamp::from_micros(row.int(5)?),
     };
-    if now.as_micros() - row.int(6)? >= SEEN_EVERY_MICROS {
+    if is_use && now.as_micros() - row.int(6)? >= SEEN_EVERY_MICROS {
         // Whoever may read is let in, also while nothing can be written.
         if let Err(error) = note_seen(store, hash, now).await {
             tracing::warn!(%error, "an operator's request could not be noted");

@@ -49,6 +49,36 @@
     next.scrollIntoView({ block: "nearest" });
   };
 
+  // News: how much there is by now of what this page lists, and what should be seen wherever one is.
+  let base = null;
+  const toast = (text, href) => {
+    const link = document.createElement("a");
+    link.className = "toast";
+    link.href = href;
+    link.textContent = text;
+    $("#toasts").append(link);
+    setTimeout(() => link.remove(), 15000);
+  };
+  const hear = (news) => {
+    if (base) {
+      if (news["dead-letters"] > base["dead-letters"]) toast(`Dead letters: ${news["dead-letters"]} are open`, "/dead-letters");
+      if (news.breaks > base.breaks) toast(`Reconciliation: ${news.breaks} breaks`, "/reconciliation");
+      base["dead-letters"] = news["dead-letters"];
+      base.breaks = news.breaks;
+    } else {
+      base = { ...news };
+    }
+    const list = $("[data-news]");
+    const more = list ? news[list.dataset.news] - base[list.dataset.news] : 0;
+    if (more > 0) {
+      list.textContent = `${more} new event${more === 1 ? "" : "s"}: show`;
+      list.hidden = false;
+    }
+  };
+  document.addEventListener("htmx:sseMessage", (event) => {
+    if (event.detail.type === "news") hear(JSON.parse(event.detail.data));
+  });
+
   let going = false;
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;

@@ -8,7 +8,10 @@
 
 use std::sync::LazyLock;
 
-use access::{Mode, OperatorRole, Permission, sessions};
+use access::{
+    Mode, OperatorRole, Permission,
+    sessions::{self, Session},
+};
 use axum::{
     body::Body,
     extract::State,
@@ -19,12 +22,13 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Redirect, Response},
 };
+use store::error::ReadError;
 use uuid::Uuid;
 
 use crate::{
     fault::{Fault, render},
     layout::{FaultPage, Frame, Section, THEME_COOKIE, Theme, cookie},
-    pages::sign_in::PATH as SIGN_IN,
+    pages::{live, sign_in::PATH as SIGN_IN},
     show::Clock,
     state::Console,
 };
@@ -156,7 +160,7 @@ async fn enter(console: &Console, viewer: &mut Viewer, parts: &Parts) -> Result<
         // A stranger's forms prove nothing by a token: what a session's forms carry is only in its pages.
         viewer.csrf.clear();
         if let Some(token) = cookie(headers, SESSION_COOKIE)
-            && let Some(session) = console.read(sessions::find(console.store(), token)).await?
+            && let Some(session) = console.read(session(console, token, uri.path())).await?
         {
             viewer.name = session.actor_name();
             viewer.standing = Standing::Operator { name: session.operator, role: session.role };
@@ -179,6 +183,15 @@ async fn enter(console: &Console, viewer: &mut Viewer, parts: &Parts) -> Result<
     let back = uri.path_and_query().map_or("/", |path| path.as_str());
     let back: String = form_urlencoded::byte_serialize(back.as_bytes()).collect();
     Ok(Some(Redirect::to(&format!("{SIGN_IN}?back={back}")).into_response()))
+}
+
+/// What a page asks by itself, for as long as it is open, is no sign that somebody is there.
+async fn session(console: &Console, token: &str, path: &str) -> Result<Option<Session>, ReadError> {
+    if path.starts_with(live::PATH) {
+        sessions::find_unused(console.store(), token).await
+    } else {
+        sessions::find(console.store(), token).await
+    }
 }
 
 fn accepts_html(headers: &HeaderMap) -> bool {

@@ -23,6 +23,8 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
+use crate::pages::live;
+
 /// Between two looks while somebody follows.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// A number that is older is not called good any more.
@@ -45,7 +47,6 @@ pub struct Pulse {
     pub lags: Vec<Lag>,
     /// `None`: without Kafka nothing is published.
     pub relay: Option<Status>,
-    pub last_run: Option<StoredRun>,
     pub last_ended_run: Option<StoredRun>,
     pub balances: Arc<Balances>,
 }
@@ -79,13 +80,23 @@ impl Pulse {
     }
 }
 
+/// What a look is to those who follow, written once for all of them.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    pub pulse: Arc<Pulse>,
+    /// HTML.
+    pub cards: String,
+    /// JSON.
+    pub news: String,
+}
+
 #[derive(Clone)]
 pub struct Pulses(Arc<Shared>);
 
 struct Shared {
     store: Store,
     is_published: bool,
-    latest: watch::Sender<Option<Arc<Pulse>>>,
+    latest: watch::Sender<Option<Arc<Followed>>>,
     /// Held by whoever looks, so that one looks at a time.
     looking: tokio::sync::Mutex<()>,
     is_followed: Mutex<bool>,
@@ -105,7 +116,7 @@ impl Pulses {
     /// As it is, or was at most a second ago.
     pub async fn now(&self) -> Result<Arc<Pulse>, ReadError> {
         let _looking = self.0.looking.lock().await;
-        let before = self.0.latest.borrow().clone();
+        let before = self.0.latest.borrow().as_ref().map(|followed| followed.pulse.clone());
         let now = self.0.store.now();
         if let Some(latest) = &before
             && (0..KEPT_MICROS).contains(&(now.as_micros() - latest.at.as_micros()))
@@ -113,12 +124,12 @@ impl Pulses {
             return Ok(latest.clone());
         }
         let pulse = Arc::new(self.look(now, before.as_deref()).await?);
-        self.0.latest.send_replace(Some(pulse.clone()));
+        self.0.latest.send_replace(Some(Arc::new(live::followed(pulse.clone()))));
         Ok(pulse)
     }
 
     /// Changes as long as the receiver lives.
-    pub fn follow(&self) -> watch::Receiver<Option<Arc<Pulse>>> {
+    pub fn follow(&self) -> watch::Receiver<Option<Arc<Followed>>> {
         let receiver = self.0.latest.subscribe();
         let mut is_followed = self.0.is_followed.lock().unwrap_or_else(PoisonError::into_inner);
         if !*is_followed {
@@ -167,8 +178,7 @@ impl Pulses {
             last_event_at: heads.iter().map(|head| head.clock).max().unwrap_or_default(),
             lags: lags(db, now).await?,
             relay: if self.0.is_published { Some(status(db, now).await?) } else { None },
-            last_ended_run: runs.iter().find(|run| run.state == State::Ended).cloned(),
-            last_run: runs.into_iter().next(),
+            last_ended_run: runs.into_iter().find(|run| run.state == State::Ended),
             balances,
         })
     }

@@ -13,7 +13,9 @@ use tower_http::compression::{
 
 use crate::{
     assets, guard, machine,
-    pages::{approvals, audit, configuration, home, keys, operators, payment, payments, sign_in, theme},
+    pages::{
+        approvals, audit, configuration, home, keys, live, operators, payment, payments, sign_in, theme,
+    },
     state::Console,
 };
 
@@ -32,7 +34,7 @@ fn proof() -> Router<Console> {
         .route("/events/verify", get(verify::show))
         .route("/events/{stream}/{lane}/{position}", get(event::show))
         .route("/idempotency", get(idempotency::show))
-        .route("/reconciliation", get(reconciliation::list))
+        .route("/reconciliation", get(reconciliation::list).post(reconciliation::begin))
         .route("/reconciliation/{run}", get(reconciliation::show))
         .route("/analytics", get(analytics::show))
 }
@@ -93,7 +95,7 @@ fn event_system() -> Router<Console> {
 pub fn router(console: Console) -> Router {
     let pages = Router::new()
         .route("/", get(home::show))
-        .route("/live", get(home::live))
+        .route(live::PATH, get(live::follow))
         .route("/payments", get(payments::list))
         .route("/payments/{id}", get(payment::show))
         .route("/payments/{id}/complete", post(payment::complete))

@@ -11,9 +11,9 @@ use stream::{
     kafka::{browse::Browser, values::Values},
 };
 use telemetry::Registry;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
-use crate::{bulk::Runs, fault::Fault, pulse::Pulses};
+use crate::{bulk::Runs, fault::Fault, pages::live::FOLLOWERS_MAX, pulse::Pulses};
 
 /// For one query of a page; the browser of a person is not kept waiting for longer.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,6 +32,8 @@ pub struct Parts {
     pub transport: Transport,
     /// All that this program knows, wherever they run.
     pub consumers: Vec<Arc<dyn Consumer>>,
+    /// Wakes the reconciliation of this process; `None`: it has not that role.
+    pub reconcile_now: Option<Arc<Notify>>,
     /// How values on Kafka are read.
     pub values: Values,
     /// As the program runs by them.
@@ -64,6 +66,7 @@ pub(crate) struct Console(Arc<Inner>);
 struct Inner {
     parts: Parts,
     pulses: Pulses,
+    followers: Arc<Semaphore>,
     sign_ins: Slowdown,
     browser: Option<Browser>,
     runs: Runs,
@@ -79,7 +82,8 @@ impl Console {
         let pulses = Pulses::new(parts.store.clone(), browser.is_some());
         let (sign_ins, runs) = (Slowdown::default(), Runs::default());
         let tails = Arc::new(Semaphore::new(TAILS_MAX));
-        Self(Arc::new(Inner { parts, pulses, sign_ins, browser, runs, tails }))
+        let followers = Arc::new(Semaphore::new(FOLLOWERS_MAX));
+        Self(Arc::new(Inner { parts, pulses, followers, sign_ins, browser, runs, tails }))
     }
 
     pub fn store(&self) -> &Store {
@@ -109,6 +113,11 @@ impl Console {
 
     pub fn four_eyes_withdrawal_minor(&self) -> i64 {
         self.0.parts.four_eyes_withdrawal_minor
+    }
+
+    /// Room for those who follow live.
+    pub fn followers(&self) -> &Arc<Semaphore> {
+        &self.0.followers
     }
 
     pub fn pulses(&self) -> &Pulses {
@@ -146,6 +155,10 @@ impl Console {
 
     pub fn tails(&self) -> &Arc<Semaphore> {
         &self.0.tails
+    }
+
+    pub fn reconcile_now(&self) -> Option<&Notify> {
+        self.0.parts.reconcile_now.as_deref()
     }
 
     pub fn api_url(&self) -> String {

@@ -1,17 +1,8 @@
 //! `/`: whether money is flowing, in a few numbers, each a link to what it is made of.
 
-use std::{convert::Infallible, time::Duration};
-
 use askama::Template;
-use axum::{
-    extract::State,
-    response::{
-        Response, Sse,
-        sse::{Event, KeepAlive},
-    },
-};
+use axum::{extract::State, response::Response};
 use domain::{event::Stream, ledger::AccountKind};
-use futures_util::stream::{self, StreamExt as _};
 
 use super::Visit;
 use crate::{
@@ -49,8 +40,6 @@ pub struct Card {
 
 /// Beyond which the age of what waits is no longer in order.
 const AGE_MICROS_GOOD_MAX: i64 = 10_000_000;
-const LIVE_AT_MOST: Duration = Duration::from_secs(600);
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// `GET /`
 pub async fn show(State(console): State<Console>, visit: Visit) -> Result<Response, Fault> {
@@ -59,20 +48,9 @@ pub async fn show(State(console): State<Console>, visit: Visit) -> Result<Respon
     render(&HomePage { frame: visit.frame(Section::Home, "Home"), cards })
 }
 
-/// `GET /live`: the cards, again whenever they change.
-pub async fn live(
-    State(console): State<Console>,
-) -> Sse<impl stream::Stream<Item = Result<Event, Infallible>>> {
-    let receiver = console.pulses().follow();
-    let events = stream::unfold((receiver, console), async |(mut receiver, console)| {
-        receiver.changed().await.ok()?;
-        let pulse = receiver.borrow_and_update().clone()?;
-        let cards = Cards { cards: cards(&pulse, Clock { now: console.now() }) };
-        let html = cards.render().unwrap_or_default();
-        Some((Ok(Event::default().event("pulse").data(html)), (receiver, console)))
-    });
-    let until = tokio::time::sleep(LIVE_AT_MOST);
-    Sse::new(events.take_until(until)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+/// The cards alone, for who follows.
+pub fn cards_html(pulse: &Pulse, clock: Clock) -> Result<String, askama::Error> {
+    Cards { cards: cards(pulse, clock) }.render()
 }
 
 fn cards(pulse: &Pulse, clock: Clock) -> Vec<Card> {

@@ -16,6 +16,7 @@ pub mod home;
 pub mod idempotency;
 pub mod keys;
 pub mod ledger;
+pub mod live;
 pub mod merchant;
 pub mod merchants;
 pub mod messages;
