@@ -2,7 +2,9 @@
 
 const FOCUSABLE = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex]:not([tabindex='-1'])";
 /** A page with more to reach by Tab than this is a fault of its own. */
-const PRESSES_MAX = 600;
+const PRESSES_MAX = 1_000;
+/** A field for a date and a time has a stop for each of their parts. */
+const STOPS_MAX = 10;
 
 /** Presses Tab from the top of the page to its end. Gives what is wrong, as texts, and how many places have been reached. */
 export async function walkByTab(page) {
@@ -10,10 +12,13 @@ export async function walkByTab(page) {
   const faults = [];
   const reached = new Set();
   let last = -1;
+  let stops = 0;
   let ended = false;
-  for (let press = 0; press < Math.min(expected.length * 2 + 10, PRESSES_MAX) && !ended; press += 1) {
+  for (let press = 0; press < PRESSES_MAX && stops < STOPS_MAX && !ended; press += 1) {
     await page.keyboard.press("Tab");
     const focused = await page.evaluate(look);
+    stops = focused?.number === last ? stops + 1 : 0;
+    if (stops > 0) continue;
     // Behind the last one the focus leaves the page, or begins anew.
     ended = focused === null || (focused.number !== null && reached.has(focused.number));
     if (ended) continue;

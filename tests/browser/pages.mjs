@@ -33,6 +33,8 @@ export const PAGES = [
   { route: "/topics/{name}/messages", from: "/topics/{name}" },
   { route: "/analytics" },
   { route: "/audit" },
+  { route: "/audit/commands" },
+  { route: "/approvals" },
   { route: "/configuration" },
   // A word of the data that the tests make: /search of an id alone leads away to its page.
   { route: "/search", query: "?q=Test" },

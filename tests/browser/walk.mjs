@@ -81,7 +81,7 @@ async function seeLag(page) {
 
 async function seeDeadLetter(page, payment) {
   await go(page, payment);
-  const link = page.getByRole("table").filter({ hasText: "probe" }).locator("a[href^='/dead-letters/']").first();
+  const link = page.getByRole("row").filter({ hasText: "probe" }).locator("a[href^='/dead-letters/']").first();
   await untilShown(page, link, "a dead letter");
   await link.click();
   const letter = await page.locator("main").innerText();
