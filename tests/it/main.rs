@@ -10,6 +10,8 @@ mod bad_input;
 mod bench;
 mod command_origins;
 mod concurrency;
+mod console_money;
+mod console_search;
 mod consumer_controls;
 mod crash;
 mod dead_letters;

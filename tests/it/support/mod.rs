@@ -5,6 +5,7 @@ pub mod client;
 pub mod events;
 pub mod fixtures;
 pub mod kafka;
+pub mod pages;
 pub mod program;
 pub mod server;
 pub mod services;
