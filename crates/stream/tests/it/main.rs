@@ -1,4 +1,4 @@
-//! The consumer runtime on the log table, over both back ends.
+//! Consumers on both transports, and looking into Kafka, on real databases and a real broker.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

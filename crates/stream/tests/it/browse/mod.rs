@@ -48,9 +48,12 @@ impl Kafka {
         let database = Backend::Sqlite.create().await;
         let store = database.open(4).await;
         let prefix = format!("browse-{}.", Uuid::now_v7().simple());
-        let values = Values::new(Codecs::new(Arc::new(Builtin::new(store.clone()))), false);
-        let browser = Browser::new(settings(&servers, &prefix), values);
+        let browser = Browser::new(settings(&servers, &prefix), values(&store));
         Self { servers, prefix, browser, store, _database: database }
+    }
+
+    pub fn values(&self) -> Values {
+        values(&self.store)
     }
 
     pub fn topic(&self) -> String {
@@ -93,15 +96,21 @@ impl Kafka {
 
 impl Drop for Kafka {
     fn drop(&mut self) {
-        let (topic, config) = (self.topic(), self.client());
+        let config = self.client();
+        let names = ["things", "payment-events", "withdrawal-events", "merchant-events", "dead-letter-queue"];
+        let topics = names.map(|name| format!("{}{name}", self.prefix));
         let dropped = std::thread::spawn(move || {
             let client: AdminClient<DefaultClientContext> = config.create().unwrap();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(5)));
-            drop(runtime.block_on(client.delete_topics(&[&topic], &options)));
+            drop(runtime.block_on(client.delete_topics(&topics.each_ref().map(String::as_str), &options)));
         });
         drop(dropped.join());
     }
+}
+
+fn values(store: &Store) -> Values {
+    Values::new(Codecs::new(Arc::new(Builtin::new(store.clone()))), false)
 }
 
 pub fn settings(servers: &str, prefix: &str) -> Settings {
