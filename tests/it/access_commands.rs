@@ -122,6 +122,8 @@ fn operators_are_made_changed_and_listed(server: &mut Server) {
     run(server, &["operators", "role", "anna", "admin"]);
     let last = server.run(&["operators", "disable", "anna"]);
     assert!(refusal(&last).contains("last active operator who is an admin"), "{}", last.stderr);
+    let another = with_line(server, &["operators", "create", "otto", "--role", "admin"], PASSWORD);
+    assert_eq!(another.code, Some(0), "{}", another.stderr);
     run(server, &["operators", "role", "anna", "viewer"]);
     run(server, &["operators", "disable", "anna", "--why", "gone"]);
     let listed = run(server, &["operators", "list"]);
@@ -130,14 +132,14 @@ fn operators_are_made_changed_and_listed(server: &mut Server) {
     run(server, &["operators", "enable", "anna"]);
     let changed = with_line(server, &["operators", "password", "ANNA"], "another one, long");
     assert_eq!(changed.code, Some(0), "{}", changed.stderr);
-    let nobody = with_line(server, &["operators", "password", "otto"], "another one, long");
-    assert!(refusal(&nobody).contains("there is no operator otto"), "{}", nobody.stderr);
+    let nobody = with_line(server, &["operators", "password", "emil"], "another one, long");
+    assert!(refusal(&nobody).contains("there is no operator emil"), "{}", nobody.stderr);
     let unknown = server.run(&["operators", "role", "anna", "root"]);
     assert!(unknown.stderr.contains("viewer, support, finance, admin"), "{}", unknown.stderr);
 
     let actions = server.query("select action from audit_log order by at, id");
-    let expected =
-        ["create", "role", "role", "disable", "enable", "password"].map(|a| format!("operator.{a}"));
+    let expected = ["create", "role", "create", "role", "disable", "enable", "password"]
+        .map(|a| format!("operator.{a}"));
     assert_eq!(actions, expected);
     let stored = server.stored_bytes();
     assert!(!contains(&stored, PASSWORD) && !contains(&stored, "another one, long"));
