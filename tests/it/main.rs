@@ -10,6 +10,7 @@ mod bad_input;
 mod bench;
 mod command_origins;
 mod concurrency;
+mod console_events;
 mod console_money;
 mod console_search;
 mod consumer_controls;
