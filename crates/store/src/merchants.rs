@@ -18,7 +18,7 @@ pub struct MerchantsWanted {
     pub is_active: Option<bool>,
 }
 
-const ORDER: &str = " order by created_at desc, id desc";
+const ORDER: &str = " order by created_at desc, id desc limit ";
 
 /// Merchants, newest first. A page looks at [`ROWS_LOOKED_AT_MAX`] rows at most.
 pub async fn list(
@@ -46,7 +46,8 @@ pub async fn list(
         begins_with(&mut query, search);
     }
     // One more than is shown tells whether there is more.
-    query.sql.push_str(&format!("{ORDER} limit {}", limit + 1));
+    query.sql.push_str(ORDER);
+    query.sql.push_str(&(limit + 1).to_string());
     let found = db.query(&query.sql, query.params).await?;
     let mut rows = found.iter().map(merchant_from).collect::<Result<Vec<_>, _>>()?;
     let is_full = rows.len() > limit;
@@ -83,7 +84,9 @@ async fn floor(db: &dyn Reads, after: Option<PageKey>) -> Result<Option<PageKey>
     if let Some(after) = after {
         bound(&mut query, "<", after);
     }
-    query.sql.push_str(&format!("{ORDER} limit 1 offset {}", ROWS_LOOKED_AT_MAX - 1));
+    query.sql.push_str(ORDER);
+    query.sql.push_str("1 offset ");
+    query.sql.push_str(&(ROWS_LOOKED_AT_MAX - 1).to_string());
     let rows = db.query(&query.sql, query.params).await?;
     rows.first().map(|row| Ok(PageKey { created_at: moment(row.int(0)?), id: row.uuid(1)? })).transpose()
 }

@@ -47,7 +47,8 @@ pub async fn queue(
         query.and("payment_id >", after.0);
     }
     // One more than is shown tells whether there is more.
-    query.sql.push_str(&format!(" order by payment_id limit {}", limit + 1));
+    query.sql.push_str(" order by payment_id limit ");
+    query.sql.push_str(&(limit + 1).to_string());
     let found = db.query(&query.sql, query.params).await?;
     let mut ids = found.iter().map(|row| row.uuid(0)).collect::<Result<Vec<Uuid>, _>>()?;
     let is_full = ids.len() > limit;
