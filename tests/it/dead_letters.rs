@@ -12,10 +12,12 @@ use crate::{
     },
 };
 
+/// A payment with this description cannot be handled by any consumer.
+pub const POISON: &str = "the poisoned one";
 const TABLE: &str = "create table probe (event_id text, stream bigint, lane bigint, position bigint)";
 
 /// A server with a payment whose events are poison, created and completed, and one that is well.
-fn with_dead_letters(kafka: Option<&Kafka>, kind: Kind) -> (Server, String) {
+pub fn with_dead_letters(kafka: Option<&Kafka>, kind: Kind) -> (Server, String) {
     let variables = [("FINTECH_PROBE", "1"), ("FINTECH_FAIL", "consumer=poison:the poisoned one")];
     let fast = [("Consumers__BackoffInitialMilliseconds", "10"), ("Consumers__BackoffMaxMilliseconds", "50")];
     let server = match kafka {
@@ -25,11 +27,12 @@ fn with_dead_letters(kafka: Option<&Kafka>, kind: Kind) -> (Server, String) {
     server.alter(TABLE);
     let merchant = server.merchant();
     let path = format!("/api/merchants/{merchant}/payments");
-    let poisoned = json!({"amountInMinorUnits": 100, "currency": "USD", "description": "the poisoned one"});
+    let poisoned = json!({"amountInMinorUnits": 100, "currency": "USD", "description": POISON});
     let id = server.post(&path, &poisoned).expect(201).id();
     server.post_empty(&format!("{path}/{id}/complete")).expect(200);
     server.completed_payment(&merchant, 200);
-    eventually("dead letters", || (open(&server) == 4).then_some(()));
+    // Two of each consumer that reads payments: the probe, the event logger and the daily totals.
+    eventually("dead letters", || (open(&server) == 6).then_some(()));
     (server, format!("{path}/{id}"))
 }
 
@@ -56,16 +59,16 @@ fn a_redrive_keeps_the_order_and_can_be_repeated(kafka: Option<&Kafka>, kind: Ki
     let again = server.run(&["dead-letters", "redrive", &id, "--why", "perhaps it has passed"]);
     assert_eq!(again.code, Some(1), "{}{}", again.stdout, again.stderr);
     assert!(again.stdout.contains("stays"), "{}", again.stdout);
-    assert_eq!(open(&server), 4);
+    assert_eq!(open(&server), 6);
     // A later event of the payment joins the queue.
     server.post_empty(&format!("{payment}/refund")).expect(200);
-    eventually("the refund to be parked", || (open(&server) == 6).then_some(()));
+    eventually("the refund to be parked", || (open(&server) == 9).then_some(()));
     server.set("FINTECH_FAIL", "");
     let done =
         run(&server, &["dead-letters", "redrive", &id, "--why", "the handler was mended", "--by", "ann"]);
     assert!(done.contains("3 handled, 0 failed"), "{done}");
     let done = run(&server, &["dead-letters", "redrive", "--all", "--why", "the rest"]);
-    assert!(done.contains("3 handled, 0 failed"), "{done}");
+    assert!(done.contains("6 handled, 0 failed"), "{done}");
     let nothing = run(&server, &["dead-letters", "redrive", "--all", "--why", "twice"]);
     assert!(nothing.contains("0 handled, 0 failed"), "{nothing}");
     server.restart();
@@ -77,7 +80,7 @@ fn a_redrive_keeps_the_order_and_can_be_repeated(kafka: Option<&Kafka>, kind: Ki
     assert!(kind == Kind::Sqlite || positions.len() == 3, "{positions:?}");
     let audit = server.query("select actor || ': ' || action || ': ' || reason from audit_log order by id");
     assert!(audit.contains(&"ann: dead-letter.redrive: the handler was mended".to_owned()), "{audit:?}");
-    assert_eq!(audit.len(), 7, "one failed and six handled: {audit:?}");
+    assert_eq!(audit.len(), 10, "one failed and nine handled: {audit:?}");
 }
 
 #[test]
@@ -99,11 +102,11 @@ fn what_is_discarded_is_kept_and_told() {
     assert!(refused.stderr.contains("say which"), "{}", refused.stderr);
     let refused = server.run(&["dead-letters", "discard", "--all"]);
     assert_ne!(refused.code, Some(0), "without saying why");
-    assert_eq!(open(&server), 4);
+    assert_eq!(open(&server), 6);
     let told =
         run(&server, &["dead-letters", "discard", "--consumer", "probe", "--why", "known to be wrong"]);
     assert!(told.contains("2 discarded"), "{told}");
-    assert_eq!(open(&server), 2, "of the other consumer");
+    assert_eq!(open(&server), 4, "of the other consumers");
     let listed = run(&server, &["dead-letters", "list", "--state", "discarded"]);
     let id = listed.lines().nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
     let shown: Value = serde_json::from_str(&run(&server, &["dead-letters", "show", &id])).unwrap();

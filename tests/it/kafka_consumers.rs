@@ -238,8 +238,8 @@ fn a_poison_event_is_set_aside_with_the_rest_of_its_payment() {
     eventually("the other payment's effects", || (effects(&server) == 3).then_some(()));
     let dead = eventually("the dead-letter topic", || {
         let dead = kafka.records("dead-letter-queue");
-        // Of the probe and of the event logger, two each.
-        (dead.len() >= 4).then_some(dead)
+        // Of the probe, of the event logger and of the daily totals, two each.
+        (dead.len() >= 6).then_some(dead)
     });
     let genuine = kafka.records("payment-events");
     let dead: Vec<_> = dead.iter().filter(|record| record.headers["consumer"] == "probe").collect();

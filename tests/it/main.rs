@@ -14,6 +14,7 @@ mod console_events;
 mod console_money;
 mod console_search;
 mod consumer_controls;
+mod console_proof;
 mod crash;
 mod dead_letters;
 mod documents;

@@ -204,6 +204,7 @@ pub fn notice(code: &str) -> Option<&'static str> {
         "approved" => "Approved, and done.",
         "refused" => "Refused: nothing was done.",
         "restarted" => "The position was set.",
+        "begun" => "A run begins: look again in a moment.",
         _ => return None,
     })
 }

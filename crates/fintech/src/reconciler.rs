@@ -1,6 +1,9 @@
 //! The role `reconcile`: compares everything again and again, beside the others and slowly enough not to disturb them.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use domain::time::Timestamp;
 use reconcile::{
@@ -9,18 +12,19 @@ use reconcile::{
 };
 use store::{Store, sql::Reads};
 use telemetry::{Registry, names};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use crate::{event_system, settings::Settings};
 
 /// The first run of a new database is due after an interval, a further one an interval after the last one ended,
-/// whichever process that ran in.
+/// whichever process that ran in; and one whenever somebody wants it.
 pub async fn run(
     store: Store,
     db: Box<dyn Reads>,
     settings: reconcile::Settings,
     interval: Duration,
+    wanted: Arc<Notify>,
     registry: Registry,
     mut stopping: watch::Receiver<bool>,
 ) {
@@ -28,6 +32,7 @@ pub async fn run(
     loop {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
+            () = wanted.notified() => {}
             _ = stopping.wait_for(|stopping| *stopping) => return,
         }
         let mut counter = Counter { registry: &registry };

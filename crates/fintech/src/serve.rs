@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{self, Write as _},
     net::SocketAddr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,7 +14,7 @@ use store::{Location, Store};
 use telemetry::Registry;
 use tokio::{
     net::TcpListener,
-    sync::watch,
+    sync::{Notify, watch},
     time::{Instant, timeout_at},
 };
 
@@ -31,7 +32,8 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut stop_signals = StopSignals::listen()?;
     let tls = tls(&settings)?;
     let listener = if settings.roles.api { Some(bind(settings.listen, "--listen").await?) } else { None };
-    let operations = bind_aside(settings.operations, "the console, metrics and probes", "--operations").await?;
+    let operations =
+        bind_aside(settings.operations, "the console, metrics and probes", "--operations").await?;
     let registry = bind_aside(settings.registry, "schemas", "--registry").await?;
     let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
     let operations_address = operations.as_ref().map(TcpListener::local_addr).transpose()?;
@@ -45,8 +47,9 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let (health, metrics) = (Health::default(), Registry::default());
     let mut tasks = event_system::start(&store, &settings, &stopping);
     tasks.spawn(sweeper::run(store.clone(), stopping.clone()));
-    if settings.roles.reconcile {
-        tasks.spawn(reconcile(&store, &settings, &metrics, &stopping)?);
+    let reconcile_now = settings.roles.reconcile.then(|| Arc::new(Notify::new()));
+    if let Some(wanted) = reconcile_now.clone() {
+        tasks.spawn(reconcile(&store, &settings, &metrics, wanted, &stopping)?);
     }
     if let Some(listener) = operations {
         let api_url = format!("http://{}", address.unwrap_or(settings.listen));
@@ -59,6 +62,7 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
             registry: metrics,
             transport: transport(&settings),
             consumers: consumers::all(),
+            reconcile_now,
             values: event_system::values(&store, &settings),
             settings: settings.shown.clone(),
             api_url,
@@ -125,12 +129,13 @@ fn reconcile(
     store: &Store,
     settings: &Settings,
     registry: &Registry,
+    wanted: Arc<Notify>,
     stopping: &watch::Receiver<bool>,
 ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
     let db = store::open_reads(&settings.store.location, reconcile::READERS)?;
     let Reconcile { interval, load_percent_max } = settings.reconcile;
     let settings = reconciler::settings(store, settings, load_percent_max);
-    Ok(reconciler::run(store.clone(), db, settings, interval, registry.clone(), stopping.clone()))
+    Ok(reconciler::run(store.clone(), db, settings, interval, wanted, registry.clone(), stopping.clone()))
 }
 
 /// What the API and operations are encrypted with.

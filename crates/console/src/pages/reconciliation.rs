@@ -1,19 +1,23 @@
-//! `/reconciliation`: the runs that compare tables, log and topics, and what they found.
+//! `/reconciliation`: the runs that compare tables, log and topics, and what they found; and the way to begin one now.
 
 use access::Permission;
 use askama::Template;
 use axum::{
     extract::{Path, State},
+    http::StatusCode,
     response::Response,
 };
 use reconcile::{
     Area,
     runs::{self, State as RunState, StoredBreak, StoredRun},
 };
+use serde_json::json;
+use store::audit;
 use uuid::Uuid;
 
 use super::{Pager, Visit};
 use crate::{
+    change::{Form, done},
     fault::{Fault, render},
     layout::{Frame, Section},
     list::{Params, ROWS},
@@ -30,6 +34,9 @@ struct ReconciliationPage {
     frame: Frame,
     params: Params,
     rows: Vec<RunRow>,
+    /// Whether a run can be begun in this process, by who looks.
+    can_begin: bool,
+    once: String,
     page: Pager,
     breaks: Vec<BreakRow>,
     are_breaks_cut: bool,
@@ -89,9 +96,12 @@ pub async fn list(
     let next = found.last().filter(|_| is_more).map(|run| params.with("after", &run.id.to_string()));
     let breaks = console.read(runs::open_breaks(console.db(), OPEN_BREAKS_SHOWN_MAX + 1)).await?;
     let clock = visit.clock;
+    let can_begin = console.reconcile_now().is_some() && visit.viewer.may(Permission::Reconcile);
     render(&ReconciliationPage {
         frame: visit.frame(Section::Reconciliation, "Reconciliation"),
         rows: found.iter().map(|run| run_row(run, clock)).collect(),
+        can_begin,
+        once: Uuid::new_v4().simple().to_string(),
         page: Pager {
             is_behind_first: params.get("after").is_some(),
             first: params.first_page(),
@@ -102,6 +112,37 @@ pub async fn list(
         breaks: breaks.iter().take(OPEN_BREAKS_SHOWN_MAX).map(|found| break_row(found, clock)).collect(),
         are_breaks_cut: breaks.len() > OPEN_BREAKS_SHOWN_MAX,
     })
+}
+
+/// `POST /reconciliation`: has the role of this process begin a run now.
+pub async fn begin(State(console): State<Console>, form: Form) -> Result<Response, Fault> {
+    form.viewer.must(Permission::Reconcile)?;
+    let actor = form.actor()?;
+    let wake = console.reconcile_now().ok_or_else(|| {
+        Fault::new(
+            StatusCode::CONFLICT,
+            "Not here",
+            "This process has not the role reconcile. Run fintech reconcile. Nothing was begun.",
+        )
+    })?;
+    let store = console.store();
+    let noted = async {
+        let mut transaction = store.begin_durable().await?;
+        let detail = json!({});
+        audit::write(
+            transaction.as_mut(),
+            &actor,
+            "reconciliation.begin",
+            "reconciliation",
+            &detail,
+            store.now(),
+        )
+        .await?;
+        transaction.commit().await
+    };
+    console.read(noted).await?;
+    wake.notify_one();
+    Ok(done("/reconciliation", "begun"))
 }
 
 /// `GET /reconciliation/{run}`
