@@ -264,7 +264,9 @@ fn no_more_streams_than_half_of_the_connections_are_open() {
     drop(refused);
     // All others work on.
     server.payment(&merchant, 100);
-    open_streams.iter_mut().for_each(|events| assert_eq!(names(&events.take(1)), ["PaymentCreated"]));
+    for events in &mut open_streams {
+        assert_eq!(names(&events.take(1)), ["PaymentCreated"]);
+    }
     open_streams.pop();
     eventually("the place of a stream that was closed", || {
         (Events::open(server.address(), &path(&merchant), &[]).status == 200).then_some(())
@@ -279,8 +281,8 @@ fn a_stream_ends_when_its_key_is_revoked() {
         let create = ["keys", "create", "--name", "test", "--why", "a test", "--role", "write"];
         let made = server.run(&[&create, merchant].concat());
         assert_eq!(made.code, Some(0), "{}", made.stderr);
-        let id = made.stderr.split_whitespace().map(|word| word.trim_matches('.'));
-        let id = id.filter_map(|word| uuid::Uuid::parse_str(word).ok()).next().unwrap();
+        let mut words = made.stderr.split_whitespace().map(|word| word.trim_matches('.'));
+        let id = words.find_map(|word| uuid::Uuid::parse_str(word).ok()).unwrap();
         (id.to_string(), format!("Bearer {}", made.stdout.trim()))
     };
     let (_, platform) = key(&[]);

@@ -49,11 +49,11 @@ impl Events {
     /// A stream of which nothing is read until [`Self::begin`].
     pub fn open_unread(address: &str, path: &str, headers: &[(&str, &str)]) -> Self {
         let mut connection = TcpStream::connect(address).unwrap();
-        let mut request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept-Encoding: gzip\r\n");
+        write!(connection, "GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept-Encoding: gzip\r\n").unwrap();
         for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
+            write!(connection, "{name}: {value}\r\n").unwrap();
         }
-        connection.write_all(format!("{request}\r\n").as_bytes()).unwrap();
+        connection.write_all(b"\r\n").unwrap();
         connection.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut reader = BufReader::new(connection.try_clone().unwrap());
         let (status, headers) = head(&mut reader);
