@@ -5,6 +5,7 @@
 
 mod support;
 
+mod access;
 mod access_commands;
 mod bad_input;
 mod bench;
@@ -12,9 +13,9 @@ mod command_origins;
 mod concurrency;
 mod console_events;
 mod console_money;
+mod console_proof;
 mod console_search;
 mod consumer_controls;
-mod console_proof;
 mod crash;
 mod dead_letters;
 mod documents;
@@ -39,4 +40,5 @@ mod schema_registry;
 mod schemas_command;
 mod settings;
 mod shutdown;
+mod tls;
 mod withdrawals;

@@ -46,6 +46,7 @@ fn an_unusable_value_stops_the_start_and_says_what_to_write() {
         ("Logging__Format", "xml", "one of auto, text, json"),
         ("Cors__AllowedOrigins", "*", "a list of origins"),
         ("Security__BankDetailsKey", "c2hvcnQ=", "32 bytes in base64"),
+        ("Security__Access", "opne", "one of open, required"),
         ("Kafka__EnableIdempotence", "perhaps", "true or false"),
     ] {
         let told = refusal(Folder::new().path(), &[], &[(variable, value)]);
@@ -137,7 +138,11 @@ fn the_first_platforms_file_is_understood() {
 #[test]
 fn nothing_but_loopback_is_served_without_authentication() {
     for address in ["0.0.0.0:0", "[::]:0"] {
-        let told = refusal(Folder::new().path(), &["--listen", address], &[]);
+        for flag in ["--listen", "--operations"] {
+            let told = refusal(Folder::new().path(), &[flag, address], &[]);
+            assert!(told.contains("access is open") && told.contains("127.0.0.1"), "{told}");
+        }
+        let told = refusal(Folder::new().path(), &["--registry", address], &[]);
         assert!(told.contains("no authentication") && told.contains("127.0.0.1"), "{told}");
     }
 }

@@ -9,6 +9,7 @@ pub mod pages;
 pub mod program;
 pub mod server;
 pub mod services;
+pub mod wire;
 
 use std::time::{Duration, Instant};
 
