@@ -11,6 +11,7 @@ mod bad_input;
 mod bench;
 mod command_origins;
 mod concurrency;
+mod console_browser;
 mod console_events;
 mod console_money;
 mod console_proof;

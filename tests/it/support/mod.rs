@@ -1,6 +1,7 @@
 //! What black-box tests share: the real program on either database, a client, and things to pay with.
 
 pub mod backend;
+pub mod browser;
 pub mod client;
 pub mod events;
 pub mod fixtures;
