@@ -140,7 +140,7 @@ async fn whatever_lies_there_is_shown_as_it_is() {
     let kafka = Kafka::new().await;
     let topic = kafka.make_topic().await;
     let producer: BaseProducer = kafka.client().create().unwrap();
-    let large: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251 + 1) as u8).collect();
+    let large: Vec<u8> = (0..1_000_000_u32).map(|n| u8::try_from(n % 251 + 1).unwrap()).collect();
     let binary = [0xff, 0x00, 0xfe, 0x80];
     let mut many = OwnedHeaders::new();
     for number in 0..10_000 {

@@ -34,7 +34,7 @@ async fn topics_are_shown_with_who_reads_them() {
     let topics = kafka.browser.topics().await.unwrap();
     assert_eq!(topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>(), [topic.as_str()]);
     let found = kafka.browser.topic(&topic).await.unwrap();
-    assert_eq!(topics, [found.clone()]);
+    assert_eq!(topics, std::slice::from_ref(&found));
     let watermarks: Vec<_> = found.partitions.iter().map(|partition| partition.watermarks).collect();
     assert_eq!(watermarks, [Some((0, 5)), Some((0, 5)), Some((0, 0))]);
     for partition in &found.partitions {
