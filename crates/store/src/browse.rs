@@ -1,8 +1,10 @@
 //! Lists over all merchants, for people: newest first, by keyset, and bounded in what they look at.
 //!
-//! A list without a merchant goes by id, which begins with the moment of the command (UUIDv7), so no index is
+//! A list without a merchant goes by id, which begins with the moment of the command (`UUIDv7`), so no index is
 //! needed beside the one that every table has. A filter that few rows pass makes a page look at most at
 //! [`ROWS_LOOKED_AT_MAX`] rows; the page then says how far it came, and the next one goes on there.
+
+use std::fmt::Write as _;
 
 use domain::{
     currency::Currency,
@@ -155,7 +157,7 @@ impl List {
     async fn floor(&self, db: &dyn Reads) -> Result<Option<PageKey>, ReadError> {
         let mut query = Query::new(&format!("select created_at, id from {}", self.table));
         self.begin(&mut query);
-        query.sql.push_str(&format!("{} limit 1 offset {}", self.order(), ROWS_LOOKED_AT_MAX - 1));
+        let _ = write!(query.sql, "{} limit 1 offset {}", self.order(), ROWS_LOOKED_AT_MAX - 1);
         let rows = db.query(&query.sql, query.params).await?;
         rows.first().map(|row| Ok(PageKey { created_at: moment(row.int(0)?), id: row.uuid(1)? })).transpose()
     }
@@ -208,7 +210,7 @@ impl List {
         key: impl Fn(&T) -> PageKey,
     ) -> Result<Page<T>, ReadError> {
         // One more than is shown tells whether there is more.
-        query.sql.push_str(&format!("{} limit {}", self.order(), self.limit + 1));
+        let _ = write!(query.sql, "{} limit {}", self.order(), self.limit + 1);
         let found = db.query(&query.sql, query.params).await?;
         let mut rows = found.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         let is_full = rows.len() > self.limit;

@@ -5,7 +5,10 @@
 //! stream the numbers are its positions, without one the lane's sequence. A filter that few events pass makes a page
 //! look at about [`EVENTS_LOOKED_AT_MAX`] events; it then says how far it came, and the next one goes on there.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt::Write as _,
+};
 
 use domain::{
     event::Stream,
@@ -133,7 +136,7 @@ async fn of_subject(
     if let Some(to) = wanted.to {
         query.and("occurred_at <=", to.as_micros());
     }
-    query.sql.push_str(&format!(" order by sequence desc limit {}", limit + 1));
+    let _ = write!(query.sql, " order by sequence desc limit {}", limit + 1);
     let rows = db.query(&query.sql, query.params).await?;
     let mut events = rows.iter().map(brief_from).collect::<Result<Vec<_>, _>>()?;
     let is_full = events.len() > limit;

@@ -2,6 +2,8 @@
 //! whether the one is the sum of the others. Each query is an index look-up or bounded by its limit; only
 //! [`proof`] reads all entries of an account.
 
+use std::fmt::Write as _;
+
 use domain::{
     lane::Lane,
     ledger::{Account, AccountKey, Entry, Owner},
@@ -49,7 +51,7 @@ pub async fn entries(
         let (created_at, number) = (query.param(created_at.as_micros()), query.param(number));
         query.condition(&format!("(created_at, number) < ({created_at}, {number})"));
     }
-    query.sql.push_str(&format!(" order by created_at desc, number desc limit {limit}"));
+    let _ = write!(query.sql, " order by created_at desc, number desc limit {limit}");
     db.query(&query.sql, query.params).await?.iter().map(entry_from).collect()
 }
 
