@@ -35,6 +35,31 @@
     if (button && button.dataset.confirm && !window.confirm(button.dataset.confirm)) event.preventDefault();
   });
 
+  // Times in the zone of whoever looks, if that is wanted. The exact moment in UTC stays in the title.
+  const zoneButton = $("[data-zone]");
+  const local = (moment) => new Intl.DateTimeFormat("sv-SE", {
+    dateStyle: "short", timeStyle: "medium",
+  }).format(moment);
+  const showZone = (root) => {
+    const isLocal = localStorage.getItem("zone") === "local";
+    if (zoneButton) zoneButton.textContent = isLocal ? "Times: local" : "Times: UTC";
+    all(".when", root).forEach((when) => {
+      const [time, text] = [$("time", when), $("small", when)];
+      if (!time || !text) return;
+      text.dataset.utc = text.dataset.utc || text.textContent;
+      text.textContent = isLocal ? `${local(new Date(time.dateTime))} local` : text.dataset.utc;
+    });
+  };
+  if (zoneButton) {
+    zoneButton.hidden = false;
+    zoneButton.addEventListener("click", () => {
+      localStorage.setItem("zone", localStorage.getItem("zone") === "local" ? "utc" : "local");
+      showZone(document);
+    });
+    showZone(document);
+    document.addEventListener("htmx:load", (event) => showZone(event.target));
+  }
+
   // Rows by j and k; the row is where the focus of its first link is.
   const rows = () => all("table.list tbody tr");
   const move = (step) => {

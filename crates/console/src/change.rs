@@ -200,6 +200,8 @@ pub fn notice(code: &str) -> Option<&'static str> {
         "paused" => "Paused.",
         "resumed" => "Resumed.",
         "revoked" => "Revoked: it is refused from now on, in other processes within five seconds.",
+        "kept" => "Kept: it stands among the views of this list.",
+        "forgotten" => "Forgotten.",
         "asked" => "Asked for: another operator has to approve it.",
         "approved" => "Approved, and done.",
         "refused" => "Refused: nothing was done.",

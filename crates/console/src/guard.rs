@@ -261,6 +261,8 @@ fn with_page(console: &Console, viewer: Viewer, mut response: Response) -> Respo
         clock: Clock { now: console.now() },
         notice: None,
         is_embedded: console.kafka().is_none(),
+        views: Vec::new(),
+        query: String::new(),
     };
     let page =
         FaultPage { frame, status: fault.status.as_u16(), detail: &fault.detail, request_id: &request_id };

@@ -1,5 +1,6 @@
 //! What stands around every page: who is here, where one may go, and how one wants to see it.
 
+use access::Permission;
 use askama::Template;
 use axum::http::{HeaderMap, header};
 
@@ -29,6 +30,22 @@ pub enum Section {
     Operators,
     Elsewhere,
 }
+
+impl Section {
+    /// What one must be allowed to do to see it.
+    pub const fn permission(self) -> Permission {
+        match self {
+            Self::Audit => Permission::ReadAudit,
+            Self::Configuration => Permission::ReadConfiguration,
+            Self::Keys => Permission::ManageKeys,
+            Self::Operators => Permission::ManageOperators,
+            _ => Permission::View,
+        }
+    }
+}
+
+/// Lists whose filters can be kept under a name.
+pub const KEPT: [&str; 6] = ["/payments", "/withdrawals", "/merchants", "/events", "/dead-letters", "/audit"];
 
 /// A link of the navigation: where to, its name, the shortcut behind `g`.
 pub struct Link {
@@ -120,12 +137,30 @@ pub struct Frame {
     /// Of what was just done, to be said once.
     pub notice: Option<&'static str>,
     pub is_embedded: bool,
+    /// Filters of this list that the viewer has kept.
+    pub views: Vec<SavedView>,
+    /// The filter that is looked at now.
+    pub query: String,
+}
+
+/// A filter under a name.
+#[derive(Clone, Debug)]
+pub struct SavedView {
+    pub name: String,
+    pub href: String,
 }
 
 impl Frame {
+    /// The pages that are for this viewer.
     pub fn links(&self) -> impl Iterator<Item = &'static Link> {
-        let is_embedded = self.is_embedded;
-        LINKS.iter().filter(move |link| !(is_embedded && link.section == Section::Relay))
+        let is_there = |link: &&Link| !(self.is_embedded && link.section == Section::Relay);
+        LINKS.iter().filter(is_there).filter(|link| self.viewer.may(link.section.permission()))
+    }
+
+    /// Where the viewer is, if it is a list whose filters can be kept under a name.
+    pub fn list(&self) -> Option<&'static str> {
+        let is_list = |link: &&Link| link.section == self.section && KEPT.contains(&link.href);
+        LINKS.iter().find(is_list).map(|link| link.href)
     }
 
     pub fn now(&self) -> String {

@@ -15,6 +15,7 @@ use crate::{
     assets, guard, machine,
     pages::{
         approvals, audit, configuration, home, keys, live, operators, payment, payments, sign_in, theme,
+        views,
     },
     state::Console,
 };
@@ -118,6 +119,7 @@ pub fn router(console: Console) -> Router {
         .route("/sign-in", get(sign_in::show).post(sign_in::sign_in))
         .route("/sign-out", post(sign_in::sign_out))
         .route("/theme", post(theme::switch))
+        .route("/views", post(views::change))
         .route("/assets/{hash}/{name}", get(assets::show))
         .fallback(async || StatusCode::NOT_FOUND)
         .layer(middleware::from_fn_with_state(console.clone(), guard::pages))

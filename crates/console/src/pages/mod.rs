@@ -35,6 +35,7 @@ pub mod tail;
 pub mod theme;
 pub mod topics;
 pub mod verify;
+pub mod views;
 pub mod withdrawal;
 pub mod withdrawals;
 
@@ -50,7 +51,7 @@ use crate::{
     change,
     fault::Fault,
     guard::Viewer,
-    layout::{Frame, Section},
+    layout::{Frame, SavedView, Section},
     list::Params,
     show::Clock,
     state::Console,
@@ -62,6 +63,8 @@ pub struct Visit {
     pub clock: Clock,
     notice: Option<&'static str>,
     is_embedded: bool,
+    views: Vec<SavedView>,
+    query: String,
 }
 
 impl FromRequestParts<Console> for Visit {
@@ -73,6 +76,8 @@ impl FromRequestParts<Console> for Visit {
         let query = parts.uri.query().unwrap_or_default();
         let code = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "notice");
         Ok(Self {
+            views: views::of(console, &viewer, parts.uri.path()).await?,
+            query: views::kept_query(query),
             viewer,
             clock: Clock { now: console.now() },
             notice: code.and_then(|(_, code)| change::notice(&code)),
@@ -88,8 +93,8 @@ impl Visit {
 
     /// The layout of a page; `title` begins with what the page is about, so that tabs can be told apart.
     pub fn frame(self, section: Section, title: impl Into<String>) -> Frame {
-        let Self { viewer, clock, notice, is_embedded } = self;
-        Frame { title: title.into(), section, viewer, clock, notice, is_embedded }
+        let Self { viewer, clock, notice, is_embedded, views, query } = self;
+        Frame { title: title.into(), section, viewer, clock, notice, is_embedded, views, query }
     }
 }
 
