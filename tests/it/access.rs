@@ -37,8 +37,8 @@ impl Key {
         arguments.extend(more);
         let ended = server.run(&arguments);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        let id = ended.stderr.split_whitespace().map(|word| word.trim_matches('.'));
-        let id = id.filter_map(|word| Uuid::parse_str(word).ok()).next().unwrap();
+        let mut words = ended.stderr.split_whitespace().map(|word| word.trim_matches('.'));
+        let id = words.find_map(|word| Uuid::parse_str(word).ok()).unwrap();
         Self { secret: ended.stdout.trim().to_owned(), id: id.to_string() }
     }
 

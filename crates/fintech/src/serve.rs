@@ -46,13 +46,13 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let (stop, stopping) = watch::channel(false);
     let (health, metrics) = (Health::default(), Registry::default());
     let mut tasks = event_system::start(&store, &settings, &stopping);
-    tasks.spawn(sweeper::run(store.clone(), stopping.clone()));
+    tasks.spawn(sweeper::run(store.clone(), settings.requests_retention, stopping.clone()));
     let reconcile_now = settings.roles.reconcile.then(|| Arc::new(Notify::new()));
     if let Some(wanted) = reconcile_now.clone() {
         tasks.spawn(reconcile(&store, &settings, &metrics, wanted, &stopping)?);
     }
     if let Some(listener) = operations {
-        let api_url = format!("http://{}", address.unwrap_or(settings.listen));
+        let api_url = format!("{}://{}", scheme(&settings), address.unwrap_or(settings.listen));
         let parts = console::Parts {
             store: store.clone(),
             access: access.clone(),
@@ -144,6 +144,10 @@ fn tls(settings: &Settings) -> anyhow::Result<Option<Tls>> {
     Ok(files.map(|TlsFiles { certificate, key }| Tls::read(certificate, key)).transpose()?)
 }
 
+fn scheme(settings: &Settings) -> &'static str {
+    if settings.security.tls.is_some() { "https" } else { "http" }
+}
+
 async fn stopped(mut stopping: watch::Receiver<bool>) {
     // Who could ask is gone: that is the same.
     let _ = stopping.wait_for(|stopping| *stopping).await;
@@ -177,7 +181,7 @@ fn announce(
     registry: Option<SocketAddr>,
     settings: &Settings,
 ) {
-    let http = if settings.security.tls.is_some() { "https" } else { "http" };
+    let http = scheme(settings);
     let mut lines = vec![
         format!("FintechPlatform {}", env!("CARGO_PKG_VERSION")),
         address.map_or_else(
