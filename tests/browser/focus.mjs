@@ -59,9 +59,14 @@ function number(selector) {
   };
   const all = [...document.querySelectorAll(selector)].filter(isReachable);
   const expected = all.filter((element) => element.type !== "radio" || isTheOne(element));
-  const numbers = new Map(expected.map((element, index) => [element, index]));
-  const before = new Map(all.map((element) => [element, looks(element)]));
-  globalThis.tabWalk = { numbers, before, looks, words };
+  // By their places in the document: what moves by itself is replaced by its like meanwhile.
+  const place = (element) => {
+    const parent = element.parentElement;
+    return parent ? `${place(parent)}/${[...parent.children].indexOf(element)}` : "";
+  };
+  const numbers = new Map(expected.map((element, index) => [place(element), index]));
+  const before = new Map(all.map((element) => [place(element), looks(element)]));
+  globalThis.tabWalk = { numbers, before, looks, words, place };
   return expected.map((element, index) => ({ number: index, what: words(element) }));
 }
 
@@ -69,12 +74,12 @@ function number(selector) {
 function look() {
   const element = document.activeElement;
   if (!element || element === document.body || element === document.documentElement) return null;
-  const { numbers, before, looks, words } = globalThis.tabWalk;
+  const { numbers, before, looks, words, place } = globalThis.tabWalk;
   const now = looks(element);
-  const then = before.get(element);
+  const then = before.get(place(element));
   const box = element.getBoundingClientRect();
   return {
-    number: numbers.get(element) ?? null,
+    number: numbers.get(place(element)) ?? null,
     what: words(element),
     seen: parseFloat(now.outline) > 0 || (then !== undefined && then.rest !== now.rest),
     inView: box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth,
