@@ -49,7 +49,7 @@ const INVALID_TOKEN: HeaderValue =
 const INSUFFICIENT_SCOPE: HeaderValue =
     HeaderValue::from_static("Bearer realm=\"FintechPlatform\", error=\"insufficient_scope\"");
 
-/// In the extensions of every request that a handler of `/api` gets.
+/// In the extensions of every request that a handler of `/api` gets, and of the answer to one with a key that is known.
 #[derive(Clone, Debug)]
 pub enum Asker {
     /// Nobody said; access is open.
@@ -146,14 +146,21 @@ where
                 let mut inner = std::mem::replace(&mut self.inner, inner);
                 let guard = Arc::clone(&self.guard);
                 Either::Right(Box::pin(async move {
-                    match guard.admit(&mut request, reach, &presented).await {
+                    let key = match guard.identify(address_of(&request), &presented).await {
+                        Ok(key) => key,
+                        Err(refusal) => return Ok(*refusal),
+                    };
+                    let mut response = match guard.admit(&mut request, reach, &key) {
                         Ok(standing) => {
                             let mut response = inner.call(request).await?;
                             standing.show(&mut response);
-                            Ok(response)
+                            response
                         }
-                        Err(refusal) => Ok(*refusal),
-                    }
+                        Err(refusal) => *refusal,
+                    };
+                    // For the record of requests.
+                    response.extensions_mut().insert(Asker::Key(key));
+                    Ok(response)
                 }))
             }
             Err(refusal) => Either::Right(Box::pin(ready(Ok(*refusal)))),
@@ -189,27 +196,32 @@ impl Guard {
         }
     }
 
-    /// Lets the request in, with its caller in its extensions, or gives the refusal. A key that was used within the
-    /// last seconds is in memory; only another one is waited for.
-    async fn admit(
+    /// Whose key it is, or the refusal. One that was used within the last seconds is in memory; only another one is
+    /// waited for.
+    async fn identify(
+        &self,
+        address: Option<IpAddr>,
+        presented: &Presented,
+    ) -> Result<Arc<VerifiedKey>, Box<Response>> {
+        let found = self.access.key(presented.text()).await;
+        found.map_err(|refusal| Box::new(self.not_let_in(refusal, address)))
+    }
+
+    /// Lets the request in, with its caller in its extensions, or gives the refusal.
+    fn admit(
         &self,
         request: &mut Request<Body>,
         reach: Reach,
-        presented: &Presented,
+        key: &Arc<VerifiedKey>,
     ) -> Result<Standing, Box<Response>> {
-        let address = address_of(request);
-        let key = match self.access.key(presented.text()).await {
-            Ok(key) => key,
-            Err(refusal) => return Err(Box::new(self.not_let_in(refusal, address))),
-        };
-        let standing = self.limits.count(&key)?;
+        let standing = self.limits.count(key)?;
         let template = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
         if let Err(denied) = reach.check(&key.caller, template, request.uri().path()) {
             let mut response = not_allowed(denied);
             standing.show(&mut response);
             return Err(Box::new(response));
         }
-        request.extensions_mut().insert(Asker::Key(key));
+        request.extensions_mut().insert(Asker::Key(Arc::clone(key)));
         Ok(standing)
     }
 

@@ -1,11 +1,12 @@
 //! What every request passes on its way in and every answer on its way out: a request id, an end to
-//! panics, the bodies of problems, CORS and gzip.
+//! panics, the bodies of problems, the record of requests, CORS and gzip.
 
 use std::any::Any;
 
 use axum::{
     Router,
     body::Body,
+    extract::State,
     http::{HeaderName, HeaderValue, Method, Request, StatusCode, header, request},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -23,31 +24,40 @@ use crate::{
     access::{RATE_LIMIT, RATE_LIMIT_POLICY},
     idempotency::IDEMPOTENT_REPLAYED,
     problem::{self, Problem},
+    problem_kind::Kind,
     request_id::{RequestId, X_REQUEST_ID, request_id},
+    request_log::{Arrival, Recorder},
 };
 
 /// A smaller body costs more to compress than to send.
 const GZIP_BYTES_MIN: u64 = 1024;
 
 /// The layers around all routes, the last one outermost.
-pub fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, allowed_origins: &[String]) -> Router<S> {
+pub fn around<S: Clone + Send + Sync + 'static>(
+    routes: Router<S>,
+    recorder: Recorder,
+    allowed_origins: &[String],
+) -> Router<S> {
     // What is sent as it happens must not wait for more to be compressed with it.
     let worth_it = SizeAbove::new(GZIP_BYTES_MIN).and(NotForContentType::IMAGES).and(NotForContentType::SSE);
     routes
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(edge))
+        .layer(middleware::from_fn_with_state(recorder, edge))
         .layer(cors(allowed_origins))
         .layer(CompressionLayer::new().compress_when(worth_it))
 }
 
-async fn edge(mut request: Request<Body>, next: Next) -> Response {
+async fn edge(State(recorder): State<Recorder>, mut request: Request<Body>, next: Next) -> Response {
     let id = request_id(request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
-    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let arrival = Arrival::of(&request);
     let mut response = next.run(request).await;
+    let mut code = None;
     if is_without_body(&response) {
-        response = with_problem_body(response, &method, uri.path(), &id);
+        let (with_body, kind) = with_problem_body(response, arrival.method(), arrival.path(), &id);
+        (response, code) = (with_body, Some(kind.code));
     }
+    recorder.record(&arrival, &response, code, &id);
     response.headers_mut().insert(X_REQUEST_ID, id);
     response
 }
@@ -58,7 +68,12 @@ fn is_without_body(response: &Response) -> bool {
     is_error && response.headers().get(header::CONTENT_TYPE).is_none_or(|value| value != "application/json")
 }
 
-fn with_problem_body(response: Response, method: &Method, path: &str, id: &HeaderValue) -> Response {
+fn with_problem_body(
+    response: Response,
+    method: &Method,
+    path: &str,
+    id: &HeaderValue,
+) -> (Response, &'static Kind) {
     let (mut parts, _) = response.into_parts();
     let problem = parts.extensions.remove::<Problem>().unwrap_or_else(|| Problem::of_status(parts.status));
     let request_id = id.to_str().unwrap_or_default();
@@ -73,7 +88,8 @@ fn with_problem_body(response: Response, method: &Method, path: &str, id: &Heade
     parts.status = problem.status();
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.insert(header::CONTENT_TYPE, problem::CONTENT_TYPE);
-    Response::from_parts(parts, Body::from(problem.body(path, request_id)))
+    let response = Response::from_parts(parts, Body::from(problem.body(path, request_id)));
+    (response, problem.kind())
 }
 
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
@@ -126,7 +142,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let router = around(routes, &[ORIGIN.to_owned()]);
+        let router = around(routes, Recorder::off(), &[ORIGIN.to_owned()]);
         let response = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, 1 << 20).await.unwrap();

@@ -32,6 +32,7 @@ mod problem;
 mod problem_kind;
 mod query;
 mod request_id;
+mod request_log;
 mod request_schema;
 mod revenue;
 mod router;

@@ -6,8 +6,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::{
-    access::GuardLayer, admin, analytics, balances, edge, event_stream, health, merchants, openapi, payments, payments_export, problem_kind,
-    state::App, withdrawals,
+    access::GuardLayer, admin, analytics, balances, edge, event_stream, health, merchants, openapi, payments,
+    payments_export, problem_kind, request_log::Recorder, state::App, withdrawals,
 };
 
 /// What the OpenAPI document describes.
@@ -39,7 +39,7 @@ pub fn documented() -> OpenApiRouter<App> {
         .routes(routes!(health::ready))
 }
 
-pub fn router(app: App, guard: GuardLayer, allowed_origins: &[String]) -> Router {
+pub fn router(app: App, guard: GuardLayer, recorder: Recorder, allowed_origins: &[String]) -> Router {
     let (routes, _) = documented().split_for_parts();
     let docs = SwaggerUi::new("/docs").config(Config::new([openapi::PATH]));
     let routes = routes
@@ -48,5 +48,5 @@ pub fn router(app: App, guard: GuardLayer, allowed_origins: &[String]) -> Router
         .merge(docs)
         .fallback(async || StatusCode::NOT_FOUND)
         .layer(guard);
-    edge::around(routes, allowed_origins).with_state(app)
+    edge::around(routes, recorder, allowed_origins).with_state(app)
 }

@@ -24,6 +24,7 @@ use crate::{
     access::GuardLayer,
     event_stream::Streams,
     health::Health,
+    request_log,
     router::router,
     state::{App, Limits},
     tls::Tls,
@@ -43,6 +44,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// For a key that has none of its own; `None`: as many as it likes.
     pub requests_per_second_max: Option<u32>,
+    /// That are recorded for the console; 0: none.
+    pub requests_kept_per_second_max: u32,
 }
 
 /// How long new connections are still taken after readiness began to fail, so that a load balancer that
@@ -51,6 +54,8 @@ const LAME_DUCK: Duration = Duration::from_secs(1);
 /// A client that takes nothing of its answer for so long loses its connection: nobody holds a stream or an export for
 /// ever by not reading it.
 const UNREAD_MAX: Duration = Duration::from_mins(1);
+/// What the record of requests gets to be written to its end: the write that goes on, and the last one.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
 /// After an error of `accept`, such as too many open files, which does not go away at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Of a request's head.
@@ -78,9 +83,11 @@ pub async fn serve(
     let Settings { connections_max, request_timeout, body_bytes_max, bulk_body_bytes_max, .. } = settings;
     let limits = Limits { request_timeout, body_bytes_max, bulk_body_bytes_max };
     let (streams, follower) = Streams::new(parts.store.clone(), parts.access.clone(), connections_max);
+    let (recorder, writer) =
+        request_log::begin(parts.store.clone(), parts.access.clone(), settings.requests_kept_per_second_max);
     let guard = GuardLayer::new(parts.access, settings.requests_per_second_max);
     let app = App::new(parts.store, limits, parts.health, streams);
-    let router = router(app, guard, &settings.allowed_origins);
+    let router = router(app, guard, recorder, &settings.allowed_origins);
     let shape = Shape {
         connections_max,
         head_timeout: request_timeout,
@@ -91,6 +98,8 @@ pub async fn serve(
     let lame_duck = shape.lame_duck;
     let (end_streams, ending) = watch::channel(false);
     tokio::spawn(follower.run(ending));
+    let (end_record, ending) = watch::channel(false);
+    let recording = writer.map(|writer| tokio::spawn(writer.run(ending)));
     let shutdown = async move {
         shutdown.await;
         // Not before the door is closed: a client whose stream ends comes back at once, and is to find another process.
@@ -100,6 +109,12 @@ pub async fn serve(
         });
     };
     take_connections(router, listener, shape, shutdown).await;
+    end_record.send_replace(true);
+    if let Some(recording) = recording
+        && timeout(RECORD_TIMEOUT, recording).await.is_err()
+    {
+        tracing::warn!("the last requests may not be in the record: the database did not answer in time");
+    }
 }
 
 /// How connections are taken and let go.

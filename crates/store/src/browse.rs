@@ -136,7 +136,7 @@ pub async fn withdrawal(db: &dyn Reads, id: WithdrawalId) -> Result<Option<Withd
 }
 
 /// The least or the greatest id of a millisecond (RFC 9562, UUID version 7).
-fn id_at(micros: i64, rest: u64) -> Uuid {
+pub(crate) fn id_at(micros: i64, rest: u64) -> Uuid {
     let millis = u64::try_from(micros / 1000).unwrap_or_default();
     Uuid::from_u64_pair(millis << 16 | rest & 0xffff, rest)
 }

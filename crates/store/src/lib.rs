@@ -22,6 +22,7 @@ mod postgres;
 pub mod queries;
 pub mod recent;
 pub mod request;
+pub mod request_log;
 pub mod reviews;
 mod rows;
 mod sealing;

@@ -73,6 +73,12 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("migrations/sqlite/0010_daily_totals.sql"),
         postgres: include_str!("migrations/postgres/0010_daily_totals.sql"),
     },
+    Migration {
+        number: 11,
+        name: "api_requests",
+        sqlite: include_str!("migrations/sqlite/0011_api_requests.sql"),
+        postgres: include_str!("migrations/postgres/0011_api_requests.sql"),
+    },
 ];
 
 /// What both databases keep of an applied migration.

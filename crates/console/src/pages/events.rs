@@ -195,13 +195,12 @@ pub async fn at(State(console): State<Console>, visit: Visit, mut params: Params
     let (Some(stream), Some(lane), false) = (stream, lane, params.is_wrong()) else {
         return Err(Fault::bad_request("A place in the log is a stream, a lane and a position."));
     };
-    let position = match position {
-        Some(position) => position,
-        None => {
-            let heads = console.read(log::heads(console.db())).await?;
-            let head = heads.iter().find(|head| head.lane == lane);
-            head.map_or(0, |head| head.streams[stream.index()].0)
-        }
+    let position = if let Some(position) = position {
+        position
+    } else {
+        let heads = console.read(log::heads(console.db())).await?;
+        let head = heads.iter().find(|head| head.lane == lane);
+        head.map_or(0, |head| head.streams[stream.index()].0)
     };
     Ok(Redirect::to(&event_href(stream, lane, position)).into_response())
 }

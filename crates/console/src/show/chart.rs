@@ -115,7 +115,7 @@ mod tests {
         let plot = Plot::new(values.len(), values.into_iter());
         let line = plot.line(&values);
         let ys: Vec<i64> = line.points.iter().map(|(_, y)| *y).collect();
-        assert_eq!(ys, [HEIGHT - BOTTOM, (HEIGHT - BOTTOM + TOP) / 2, TOP]);
+        assert_eq!(ys, [HEIGHT - BOTTOM, i64::midpoint(HEIGHT - BOTTOM, TOP), TOP]);
         assert!(line.path.starts_with('M') && line.path.matches('L').count() == 2);
         assert!(line.points.iter().all(|(x, _)| (LEFT..=WIDTH).contains(x)));
         let grid = plot.grid();

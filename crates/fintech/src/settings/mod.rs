@@ -49,6 +49,8 @@ pub struct Settings {
     pub relay: stream::relay::Settings,
     pub schemas: Schemas,
     pub reconcile: Reconcile,
+    /// For how long the record of requests is kept.
+    pub requests_retention: Duration,
     pub logging: Logging,
     /// All of them, as they may be shown.
     pub shown: Vec<console::Setting>,
@@ -138,6 +140,8 @@ impl Settings {
                 allowed_origins: layers.origins("Cors:AllowedOrigins"),
                 drain_timeout: seconds("Server:DrainTimeoutSeconds"),
                 requests_per_second_max: security.requests_per_second_max,
+                requests_kept_per_second_max: u32::try_from(layers.integer("Requests:KeptPerSecondMax"))
+                    .unwrap_or(u32::MAX),
             },
             consumers: stream::runtime::Settings {
                 batch_events_max: layers.size("Consumers:BatchEventsMax"),
@@ -156,6 +160,7 @@ impl Settings {
                 load_percent_max: u32::try_from(layers.integer("Reconcile:LoadPercentMax"))
                     .unwrap_or(u32::MAX),
             },
+            requests_retention: seconds("Requests:RetentionDays") * 86_400,
             logging: Logging { level: layers.log_level(), format: layers.text("Logging:Format") },
             shown: layers.resolved.iter().map(Resolved::for_console).collect(),
             warnings: [layers.warnings(), security.warnings(&addresses)].concat(),

@@ -1,0 +1,23 @@
+-- Requests to the API: some of each second, without their bodies and queries. An id begins with the moment at which the
+-- request came, so a span of time is a span of ids.
+create table api_requests (
+  id blob primary key not null,
+  at integer not null,
+  method text not null,
+  route text not null,
+  path text not null,
+  status integer not null,
+  micros integer not null,
+  caller text not null,
+  merchant_id blob,
+  request_id text not null,
+  problem text
+) strict, without rowid;
+create index api_requests_by_request on api_requests (request_id, id);
+-- How many more there were of the second in which an id begins, by process.
+create table api_requests_left_out (
+  id blob primary key not null,
+  errors integer not null,
+  changes integer not null,
+  reads integer not null
+) strict, without rowid;
