@@ -34,12 +34,9 @@ impl<'f> Fields<'f> {
         self.keep(name, rule.check(&text).map(|()| text))
     }
 
-    /// `Some(None)`: it was left empty.
-    pub fn optional_text(&mut self, name: &str, rule: TextRule) -> Option<Option<String>> {
-        if self.form.get(name).is_none() {
-            return Some(None);
-        }
-        self.text(name, rule).map(Some)
+    pub fn optional_text(&mut self, name: &str, rule: TextRule) -> Option<String> {
+        self.form.get(name)?;
+        self.text(name, rule)
     }
 
     pub fn email(&mut self, name: &str) -> Option<String> {

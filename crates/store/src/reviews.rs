@@ -10,7 +10,6 @@ use domain::{
     id::{MerchantId, PaymentId},
     payment::{Payment, PaymentStatus},
 };
-use futures_util::future::try_join_all;
 use uuid::Uuid;
 
 use crate::{
@@ -23,6 +22,7 @@ use crate::{
 
 /// Of a merchant's payments, so many are looked at for its history.
 pub const HISTORY_PAYMENTS_MAX: usize = 50;
+const MERCHANTS_OF_A_QUERY: usize = 10;
 
 /// How a merchant's newest payments went; at most [`HISTORY_PAYMENTS_MAX`] are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,34 +70,47 @@ async fn payments(db: &dyn Reads, ids: &[Uuid]) -> Result<Vec<Payment>, ReadErro
     rows.iter().map(payment_from).collect()
 }
 
-/// Of each of these merchants.
+/// Of each of these merchants, those without payments left out.
 pub async fn histories(
     db: &dyn Reads,
     merchants: &[MerchantId],
 ) -> Result<HashMap<MerchantId, History>, ReadError> {
-    let each = merchants.iter().map(async |id| Ok((*id, history(db, *id).await?)));
-    Ok(try_join_all(each).await?.into_iter().collect())
-}
-
-async fn history(db: &dyn Reads, merchant: MerchantId) -> Result<History, ReadError> {
-    let sql = format!(
-        "select status, count(*), count(flag_reason) from (select status, flag_reason from payments \
-         where merchant_id = $1 order by created_at desc, id desc limit {HISTORY_PAYMENTS_MAX}) as newest \
-         group by status"
-    );
-    let mut history = History::default();
-    for row in &db.query(&sql, vec![merchant.0.into()]).await? {
-        let count = row.int(1)?;
-        history.payments += count;
-        history.flagged += row.int(2)?;
-        match payment_status(row.int(0)?)? {
-            PaymentStatus::Pending => history.pending += count,
-            PaymentStatus::Completed => history.completed += count,
-            PaymentStatus::PartiallyRefunded | PaymentStatus::Refunded => history.refunded += count,
-            PaymentStatus::Failed => history.failed += count,
+    let mut found = HashMap::with_capacity(merchants.len());
+    for merchants in merchants.chunks(MERCHANTS_OF_A_QUERY) {
+        let newest: Vec<String> = (1..=merchants.len()).map(newest_of).collect();
+        let sql = format!(
+            "select merchant_id, status, count(*), count(flag_reason) from ({}) as newest \
+             group by merchant_id, status",
+            newest.join(" union all ")
+        );
+        for row in &db.query(&sql, merchants.iter().map(|id| id.0.into()).collect()).await? {
+            let history: &mut History = found.entry(MerchantId(row.uuid(0)?)).or_default();
+            history.count(payment_status(row.int(1)?)?, row.int(2)?);
+            history.flagged += row.int(3)?;
         }
     }
-    Ok(history)
+    Ok(found)
+}
+
+/// The newest payments of the merchant of the nth parameter. SQLite takes a limit in a part of a union only in a query of
+/// its own.
+fn newest_of(n: usize) -> String {
+    format!(
+        "select merchant_id, status, flag_reason from (select merchant_id, status, flag_reason from payments \
+         where merchant_id = ${n} order by created_at desc, id desc limit {HISTORY_PAYMENTS_MAX}) as newest_{n}"
+    )
+}
+
+impl History {
+    const fn count(&mut self, status: PaymentStatus, payments: i64) {
+        self.payments += payments;
+        match status {
+            PaymentStatus::Pending => self.pending += payments,
+            PaymentStatus::Completed => self.completed += payments,
+            PaymentStatus::PartiallyRefunded | PaymentStatus::Refunded => self.refunded += payments,
+            PaymentStatus::Failed => self.failed += payments,
+        }
+    }
 }
 
 /// The payments of a batch that wait from now on.

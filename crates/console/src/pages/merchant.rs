@@ -203,13 +203,10 @@ pub async fn pay(
 fn read_payment(form: &Form) -> Result<NewPayment, Fault> {
     let mut fields = Fields::of(form);
     let (amount, currency) = (fields.amount("amount"), fields.currency("currency"));
-    let reference = fields.optional_text("reference", text::EXTERNAL_REFERENCE);
+    let external_reference = fields.optional_text("reference", text::EXTERNAL_REFERENCE);
     let description = fields.optional_text("description", text::DESCRIPTION);
-    let read = || {
-        let (external_reference, description) = (reference?, description?);
-        Some(NewPayment { amount: amount?, currency: currency?, external_reference, description })
-    };
-    fields.finish(read())
+    let (amount, currency) = fields.finish(amount.zip(currency))?;
+    Ok(NewPayment { amount, currency, external_reference, description })
 }
 
 /// `POST /merchants/{id}/withdrawals`

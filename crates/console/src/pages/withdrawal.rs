@@ -51,9 +51,8 @@ struct WithdrawalPage {
     events: Vec<EventStep>,
     is_cut: bool,
     letters: Vec<LetterRow>,
-    is_pending: bool,
-    is_processing: bool,
-    may_change: bool,
+    can_approve: bool,
+    can_pay: bool,
     /// The limit that it is above, where two operators have to approve.
     limit: Option<Money>,
     asked: Option<Asked>,
@@ -81,8 +80,8 @@ pub async fn show(
     let is_pending = status == WithdrawalStatus::Pending;
     let needs_two = is_pending && !visit.viewer.is_open() && is_above_limit(&console, &withdrawal);
     let asked = if needs_two { asked(&console, &visit, id).await? } else { None };
+    let may_change = visit.viewer.may(Permission::ChangeWithdrawals);
     render(&WithdrawalPage {
-        may_change: visit.viewer.may(Permission::ChangeWithdrawals),
         frame: visit.frame(Section::Withdrawals, format!("{} withdrawal", IdLink::new(id, "").short)),
         id: IdLink::new(id, ""),
         merchant: IdLink::to(withdrawal.merchant_id.0, "merchants"),
@@ -98,8 +97,8 @@ pub async fn show(
         is_cut: events.len() == EVENTS_MAX,
         events: events.iter().map(|event| event_step(event, clock)).collect(),
         letters,
-        is_pending,
-        is_processing: status == WithdrawalStatus::Processing,
+        can_approve: may_change && is_pending,
+        can_pay: may_change && status == WithdrawalStatus::Processing,
         limit: needs_two.then(|| Money::new(console.four_eyes_withdrawal_minor(), currency)),
         asked,
         once: Uuid::new_v4().simple().to_string(),
@@ -162,7 +161,7 @@ pub async fn complete(
     form.viewer.must(Permission::ChangeWithdrawals)?;
     let mut fields = Fields::of(&form);
     let external = fields.optional_text("external", text::EXTERNAL_TRANSACTION_ID);
-    let external_transaction_id = fields.finish(external)?;
+    let external_transaction_id = fields.finish(Some(external))?;
     let action = Action::CompleteWithdrawal { withdrawal_id: WithdrawalId(id), external_transaction_id };
     act(&console, id, &form, action, "paid").await
 }

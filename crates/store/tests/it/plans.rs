@@ -177,7 +177,8 @@ async fn find_everything(db: &dyn Reads) {
     merchants::list(db, &MerchantsWanted::default(), after, 10).await.unwrap();
     let queue = reviews::queue(db, Some(PaymentId(Uuid::nil())), 10).await.unwrap();
     assert!(!queue.rows.is_empty(), "the payments of the queue are asked for, too");
-    reviews::histories(db, &[MerchantId(Uuid::from_u128(1))]).await.unwrap();
+    let merchants: Vec<MerchantId> = (0..12).map(|n| MerchantId(Uuid::from_u128(n))).collect();
+    reviews::histories(db, &merchants).await.unwrap();
     find::first_event(db, CommandId(Uuid::from_u128(1))).await.unwrap();
     find::audit_lines(db, "r", 10).await.unwrap();
 }
