@@ -50,7 +50,8 @@ pub async fn export(
             Err(problem) => (Err(io::Error::other(problem.kind().title)), None),
         })
     });
-    let body = Body::from_stream(stream::iter([Ok(first)]).chain(rest));
+    // Compression asks once more behind the end.
+    let body = Body::from_stream(stream::iter([Ok(first)]).chain(rest.fuse()));
     let attachment = format!("attachment; filename=\"payments-{merchant_id}.csv\"");
     let content_type = "text/csv; charset=utf-8".to_owned();
     Ok(([(header::CONTENT_TYPE, content_type), (header::CONTENT_DISPOSITION, attachment)], body)

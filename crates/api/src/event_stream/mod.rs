@@ -117,7 +117,7 @@ pub async fn show(
     }
     let feed = Feed::behind(app, (lane, merchant), begin, key, seat);
     let opening = Ok::<_, Infallible>(Bytes::from(frame::opening(begin)));
-    let events = stream::unfold(feed, Feed::next).map(Ok);
+    let events = stream::unfold(feed, Feed::next).fuse().map(Ok);
     let body = Body::from_stream(stream::iter([opening]).chain(events));
     let headers = [
         (CONTENT_TYPE, CONTENT),

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::id::CommandId;
-use futures_util::stream;
+use futures_util::stream::{self, StreamExt as _};
 use serde_json::json;
 use store::{
     audit::{self, Filter, Line},
@@ -145,7 +145,7 @@ pub async fn export(
         (header::CONTENT_TYPE, "application/jsonl; charset=utf-8"),
         (header::CONTENT_DISPOSITION, "attachment; filename=\"audit.jsonl\""),
     ];
-    Ok((headers, Body::from_stream(pages)).into_response())
+    Ok((headers, Body::from_stream(pages.fuse())).into_response())
 }
 
 fn json_line(line: &Line) -> String {

@@ -50,7 +50,7 @@ pub async fn follow(
         Some((stream::iter(both.map(Ok)), (receiver, permit)))
     });
     let until = tokio::time::sleep(FOLLOWED_AT_MOST);
-    Ok(Sse::new(events.flatten().take_until(until)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    Ok(Sse::new(events.fuse().flatten().take_until(until)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
 fn permit(followers: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Fault> {

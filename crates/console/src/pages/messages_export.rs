@@ -9,7 +9,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use futures_util::stream;
+use futures_util::stream::{self, StreamExt as _};
 
 use super::{Visit, messages::wanted, note_export};
 use crate::{
@@ -60,7 +60,8 @@ pub async fn export(
     });
     let file = format!("attachment; filename=\"{}.jsonl\"", source.name());
     let headers = [(header::CONTENT_TYPE, CONTENT_TYPE.to_owned()), (header::CONTENT_DISPOSITION, file)];
-    Ok((headers, Body::from_stream(body)).into_response())
+    // Compression asks once more behind the end.
+    Ok((headers, Body::from_stream(body.fuse())).into_response())
 }
 
 impl Export {

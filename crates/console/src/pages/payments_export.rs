@@ -76,7 +76,8 @@ async fn export(
     let attachment = format!("attachment; filename=\"{name}\"");
     let headers =
         [(header::CONTENT_TYPE, content_type.to_owned()), (header::CONTENT_DISPOSITION, attachment)];
-    Ok((headers, Body::from_stream(stream::iter([Ok(first)]).chain(rest))).into_response())
+    // Compression asks once more behind the end.
+    Ok((headers, Body::from_stream(stream::iter([Ok(first)]).chain(rest.fuse()))).into_response())
 }
 
 /// What is left of a file.
