@@ -9,7 +9,9 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{MARKUP, Visitor, all_between, encoded, next_page};
-use crate::support::{PATIENCE, fixtures::BANK_ACCOUNT, on_both_backends, server::Server};
+use crate::support::{
+    PATIENCE, backend::Kind, browser::browse, fixtures::BANK_ACCOUNT, on_both_backends, server::Server,
+};
 
 on_both_backends!(
     the_two_events_of_a_payment_are_read_with_their_headers,
@@ -173,6 +175,16 @@ fn what_comes_is_followed_live(server: &mut Server) {
     assert!(row.contains(&followed) && row.starts_with("data: <tr>"), "{row}");
     assert!(row.contains("event-type"));
     visitor.get("/topics/payment-events/tail?order=sideways").expect(400);
+}
+
+/// The same in a real browser, whose page stays of one size.
+#[test]
+fn a_browser_follows_what_comes() {
+    let server = Server::start(Kind::Sqlite);
+    let merchant = server.merchant();
+    server.payment(&merchant, 100);
+    let api = format!("http://{}", server.address());
+    browse("live.mjs", &server, &[("API", &api), ("MERCHANT", &merchant)]);
 }
 
 /// The lines of a page of server-sent events, as they come. It is followed when this returns.

@@ -96,13 +96,17 @@ impl LogTail {
 
     async fn look(&mut self) -> Result<(), ReadError> {
         let heads = log::heads(self.console.db()).await?;
-        let a_lane = (EVENTS_A_LOOK_MAX / i64::try_from(self.ends.len()).unwrap_or(i64::MAX).max(1)).max(1);
-        let mut spans = Vec::new();
+        let head_of = |lane: Lane, end: i64| {
+            let head = heads.iter().find(|head| head.lane == lane);
+            head.map_or(end, |head| head.streams[self.stream.index()].0)
+        };
+        let busy = self.ends.iter().filter(|(lane, end)| head_of(*lane, *end) > *end).count();
+        let a_lane = EVENTS_A_LOOK_MAX / i64::try_from(busy).unwrap_or(i64::MAX).max(1);
+        let mut spans = Vec::with_capacity(busy);
         for (lane, end) in &mut self.ends {
-            let head = heads.iter().find(|head| head.lane == *lane);
-            let head = head.map_or(*end, |head| head.streams[self.stream.index()].0);
+            let head = head_of(*lane, *end);
             if head > *end {
-                let behind = (head - a_lane).max(*end);
+                let behind = (head - a_lane.max(1)).max(*end);
                 self.dropped += u64::try_from(behind - *end).unwrap_or(0);
                 spans.push(Span { stream: self.stream, lane: *lane, behind, until: head });
                 *end = head;

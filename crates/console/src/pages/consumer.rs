@@ -13,11 +13,11 @@ use store::error::ReadError;
 use stream::{
     consumer::{Consumer, Replay},
     control::{self, ControlError},
-    kafka::lag as kafka_lag,
+    kafka::browse::Topic,
     lag::{self, PlaceLag},
 };
 
-use super::{Visit, consumers::ConsumerRow};
+use super::{Visit, consumers::ConsumerRow, topics::numbers};
 use crate::{
     change::{Form, capitalised, done},
     fault::{Fault, render},
@@ -35,7 +35,6 @@ const KAFKA_PATIENCE: Duration = Duration::from_secs(4);
 struct ConsumerPage {
     frame: Frame,
     row: ConsumerRow,
-    is_known: bool,
     is_paused: bool,
     changed: Option<(String, When)>,
     places: Vec<PlaceRow>,
@@ -71,7 +70,8 @@ struct MemberRow {
 /// What Kafka says of a consumer's group.
 #[derive(Default)]
 struct OnKafka {
-    offsets: BTreeMap<(String, i32), kafka_lag::PartitionLag>,
+    /// By topic and partition: what the group has committed, and where the partition ends.
+    offsets: BTreeMap<(String, i32), (Option<i64>, Option<i64>)>,
     members: Vec<MemberRow>,
     trouble: String,
 }
@@ -100,14 +100,13 @@ pub async fn show(
     let clock = visit.clock;
     render(&ConsumerPage {
         row: ConsumerRow::new(&console, &name, lag),
-        is_known: consumer.is_some(),
         is_paused: state.as_ref().is_some_and(|state| state.is_paused),
         changed: state.map(|state| (state.changed_by, clock.when(state.changed_at))),
         places: places.iter().map(|place| PlaceRow::new(&console, place, &on_kafka)).collect(),
         streams: streams.iter().map(|stream| stream.name()).collect(),
         lanes: console.store().lanes(),
         may_begin_anywhere: consumer.is_some_and(|consumer| consumer.replay() != Replay::Rebuilds),
-        may_control: visit.viewer.may(Permission::ControlConsumers),
+        may_control: consumer.is_some() && visit.viewer.may(Permission::ControlConsumers),
         members: on_kafka.members,
         kafka_trouble: on_kafka.trouble,
         frame: visit.frame(Section::Consumers, format!("{name} consumer")),
@@ -128,8 +127,8 @@ impl PlaceRow {
             head: place.head,
             lag: place.events(),
             age: if place.events() > 0 { span(place.micros) } else { "–".to_owned() },
-            committed: or_none(offsets.and_then(|offsets| offsets.committed)),
-            end: or_none(offsets.map(|offsets| offsets.end)),
+            committed: or_none(offsets.and_then(|(committed, _)| *committed)),
+            end: or_none(offsets.and_then(|(_, end)| *end)),
         }
     }
 }
@@ -137,27 +136,36 @@ impl PlaceRow {
 /// The page is shown without what Kafka does not say in time.
 async fn on_kafka(console: &Console, consumer: &Arc<dyn Consumer>) -> OnKafka {
     let Some((settings, browser)) = console.kafka().zip(console.browser()) else { return OnKafka::default() };
-    let group = settings.group(consumer.group());
-    let ask = async {
-        let topics = browser.topics().await.map_err(|error| kafka::fault(error).detail.into_owned())?;
-        let (db, lanes, now) = (console.db(), console.store().lanes(), console.now());
-        let lags = kafka_lag::partitions(settings, consumer.as_ref(), db, lanes, now).await;
-        let lags = lags.map_err(|error| capitalised(&format!("{error}.")))?;
-        let offsets = lags.into_iter().map(|lag| ((lag.topic.clone(), lag.partition), lag)).collect();
-        let of_group = topics.iter().flat_map(|topic| topic.groups.iter().map(move |group| (topic, group)));
-        let members = of_group.filter(|(_, found)| found.name == group).flat_map(|(topic, group)| {
-            group.members.iter().map(|member| MemberRow {
+    let trouble = |trouble: String| OnKafka { trouble, ..OnKafka::default() };
+    match tokio::time::timeout(KAFKA_PATIENCE, browser.topics()).await {
+        Ok(Ok(topics)) => OnKafka::new(&topics, &settings.group(consumer.group())),
+        Ok(Err(error)) => trouble(kafka::fault(error).detail.into_owned()),
+        Err(_) => trouble("Kafka does not answer.".to_owned()),
+    }
+}
+
+impl OnKafka {
+    fn new(topics: &[Topic], name: &str) -> Self {
+        let mut on_kafka = Self::default();
+        for topic in topics {
+            let group = topic.groups.iter().find(|group| group.name == name);
+            for partition in &topic.partitions {
+                let of_group = group
+                    .and_then(|group| group.partitions.iter().find(|found| found.partition == partition.id));
+                let committed = of_group.and_then(|found| found.committed);
+                let end = partition.watermarks.map(|(_, end)| end);
+                on_kafka.offsets.insert((topic.name.clone(), partition.id), (committed, end));
+            }
+            let members = group.into_iter().flat_map(|group| &group.members);
+            on_kafka.members.extend(members.map(|member| MemberRow {
                 client: member.client_id.clone(),
                 host: member.host.clone(),
                 topic: topic.name.clone(),
-                partitions: member.partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-            })
-        });
-        Ok(OnKafka { offsets, members: members.collect(), trouble: String::new() })
-    };
-    let found = tokio::time::timeout(KAFKA_PATIENCE, ask).await;
-    let found: Result<OnKafka, String> = found.unwrap_or_else(|_| Err("Kafka does not answer.".to_owned()));
-    found.unwrap_or_else(|trouble| OnKafka { trouble, ..OnKafka::default() })
+                partitions: numbers(&member.partitions),
+            }));
+        }
+        on_kafka
+    }
 }
 
 /// `POST /consumers/{name}/pause`

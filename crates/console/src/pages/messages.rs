@@ -49,14 +49,19 @@ struct MessagesPage {
     may_export: bool,
     tail: String,
     export: String,
+    look: Look,
+    unavailable: String,
+    api: String,
+}
+
+/// How far a page has come, and where to go on.
+struct Look {
+    /// Empty: this is the first page.
     first: String,
     /// Empty: there is nothing more.
     next: String,
-    is_behind_first: bool,
     looked_at: usize,
     is_cut_short: bool,
-    unavailable: String,
-    api: String,
 }
 
 #[derive(Template)]
@@ -187,6 +192,12 @@ pub async fn list(
     let (clock, stream, topic) = (visit.clock, source.stream(&console), source.name().to_owned());
     let row = |message: &Message| MessageRow::new(&topic, stream, message, Extent::Listed, clock);
     let unavailable: Vec<String> = found.unavailable.iter().map(ToString::to_string).collect();
+    let look = Look {
+        first: params.get("after").map(|_| params.first_page()).unwrap_or_default(),
+        next: found.next.as_ref().map(|next| params.with("after", next)).unwrap_or_default(),
+        looked_at: found.looked_at,
+        is_cut_short: found.is_cut_short,
+    };
     let at = |path: &str| params.at(&format!("/topics/{topic}/{path}"));
     render(&MessagesPage {
         rows: found.messages.iter().map(row).collect(),
@@ -195,11 +206,7 @@ pub async fn list(
         may_export: visit.viewer.may(Permission::Export),
         tail: at("tail"),
         export: at("messages.jsonl"),
-        first: params.first_page(),
-        next: found.next.map(|next| params.with("after", &next)).unwrap_or_default(),
-        is_behind_first: params.get("after").is_some(),
-        looked_at: found.looked_at,
-        is_cut_short: found.is_cut_short,
+        look,
         unavailable: unavailable.join(", "),
         api: console.api_url(),
         params,

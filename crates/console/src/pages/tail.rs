@@ -3,7 +3,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use access::Permission;
-use askama::Template as _;
+use askama::Template;
 use axum::{
     extract::{Path, State},
     response::{
@@ -28,6 +28,13 @@ use crate::{
 
 const LIVE_AT_MOST: Duration = Duration::from_mins(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// A sentence as a browser may take it for markup.
+#[derive(Template)]
+#[template(source = "{{ text }}", ext = "html")]
+struct Sentence<'a> {
+    text: &'a str,
+}
 
 /// Who follows, and what was told so far.
 struct Follower {
@@ -66,7 +73,7 @@ pub async fn follow(
     });
     // A browser opens what ended anew, unless it is told not to.
     let end = stream::iter([Ok(Event::default().event("end").data("after ten minutes"))]);
-    let events = events.take_until(tokio::time::sleep(LIVE_AT_MOST)).chain(end);
+    let events = events.fuse().take_until(tokio::time::sleep(LIVE_AT_MOST)).chain(end);
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
 
@@ -90,7 +97,8 @@ impl Follower {
             }
             Err(fault) => {
                 self.is_over = true;
-                Some(Event::default().event("trouble").data(fault.detail.replace('\r', " ")))
+                let html = Sentence { text: &fault.detail }.render().unwrap_or_default();
+                Some(Event::default().event("trouble").data(html.replace('\r', " ")))
             }
         }
     }

@@ -186,7 +186,7 @@ impl PartitionRow {
     }
 }
 
-fn numbers(numbers: &[i32]) -> String {
+pub fn numbers(numbers: &[i32]) -> String {
     if numbers.is_empty() {
         return "–".to_owned();
     }

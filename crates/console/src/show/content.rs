@@ -31,17 +31,15 @@ pub enum Shape {
 impl Content {
     pub fn new(bytes: Option<&[u8]>, bytes_max: usize) -> Self {
         let Some(bytes) = bytes else { return Self { shape: Shape::Absent, bytes: 0, is_cut: false } };
-        let (shape, shown) = match std::str::from_utf8(bytes) {
-            Ok(text) if !text.contains(is_unprintable) => {
-                match tree(text).filter(|_| text.len() <= bytes_max) {
-                    Some(tree) => (Shape::Json(tree), bytes.len()),
-                    None => {
-                        let shown = &text[..text.floor_char_boundary(bytes_max)];
-                        (Shape::Text(shown.to_owned()), shown.len())
-                    }
-                }
+        let text = std::str::from_utf8(bytes).ok().filter(|text| !text.contains(is_unprintable));
+        let json = text.filter(|text| text.len() <= bytes_max).and_then(tree);
+        let (shape, shown) = match (json, text) {
+            (Some(tree), _) => (Shape::Json(tree), bytes.len()),
+            (None, Some(text)) => {
+                let shown = &text[..text.floor_char_boundary(bytes_max)];
+                (Shape::Text(shown.to_owned()), shown.len())
             }
-            _ => {
+            (None, None) => {
                 let shown = &bytes[..bytes.len().min(bytes_max).min(HEX_BYTES_MAX)];
                 (Shape::Hex(hex(shown)), shown.len())
             }
