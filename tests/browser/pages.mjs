@@ -27,6 +27,7 @@ export const PAGES = [
   { route: "/reviews" },
   { route: "/reconciliation" },
   { route: "/requests" },
+  { route: "/requests/errors" },
   { route: "/idempotency" },
   { route: "/topics" },
   { route: "/topics/{name}", from: "/topics", link: "payment-events" },

@@ -23,6 +23,7 @@ pub enum Section {
     Reconciliation,
     Analytics,
     Idempotency,
+    Requests,
     Audit,
     Configuration,
     Approvals,
@@ -45,7 +46,8 @@ impl Section {
 }
 
 /// Lists whose filters can be kept under a name.
-pub const KEPT: [&str; 6] = ["/payments", "/withdrawals", "/merchants", "/events", "/dead-letters", "/audit"];
+pub const KEPT: [&str; 7] =
+    ["/payments", "/withdrawals", "/merchants", "/events", "/dead-letters", "/audit", "/requests"];
 
 /// A link of the navigation: where to, its name, the shortcut behind `g`.
 pub struct Link {
@@ -82,6 +84,7 @@ pub const LINKS: &[Link] = &[
     link("Events", Section::Topics, "/topics", "Topics", "t"),
     link("Proof", Section::Reconciliation, "/reconciliation", "Reconciliation", "b"),
     link("Proof", Section::Idempotency, "/idempotency", "Idempotency", "i"),
+    link("Proof", Section::Requests, "/requests", "API requests", "q"),
     link("Proof", Section::Audit, "/audit", "Audit", "u"),
     link("Rights", Section::Approvals, "/approvals", "Approvals", "n"),
     link("Rights", Section::Keys, "/keys", "API keys", "k"),

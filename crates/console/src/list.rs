@@ -135,6 +135,13 @@ impl Params {
         Self { path: path.to_owned(), ..self.clone() }.first_page()
     }
 
+    /// The same filter at another path, with these values for their names.
+    pub fn at_with(&self, path: &str, values: &[(&str, &str)]) -> String {
+        let mut without: Vec<&str> = values.iter().map(|(name, _)| *name).collect();
+        without.push("after");
+        Self { path: path.to_owned(), ..self.clone() }.link(values, &without)
+    }
+
     fn link(&self, added: &[(&str, &str)], without: &[&str]) -> String {
         let mut query = Serializer::new(String::new());
         for (name, value) in &self.pairs {

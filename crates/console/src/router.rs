@@ -14,8 +14,8 @@ use tower_http::compression::{
 use crate::{
     assets, guard, machine,
     pages::{
-        approvals, audit, configuration, home, keys, live, operators, payment, payments, sign_in, theme,
-        views,
+        approvals, audit, configuration, home, keys, live, operators, payment, payments, requests, sign_in,
+        theme, views,
     },
     state::Console,
 };
@@ -109,6 +109,8 @@ pub fn router(console: Console) -> Router {
         .route("/audit", get(audit::list))
         .route("/audit.jsonl", get(audit::export))
         .route("/audit/commands", get(audit::commands))
+        .route("/requests", get(requests::list))
+        .route("/requests/errors", get(requests::errors))
         .route("/configuration", get(configuration::show))
         .route("/keys", get(keys::list).post(keys::create))
         .route("/keys/{id}/revoke", post(keys::revoke))

@@ -7,7 +7,7 @@
 use std::{collections::HashMap, fmt::Write as _, ops::RangeInclusive};
 
 use domain::{id::MerchantId, time::Timestamp};
-use uuid::{NoContext, Uuid};
+use uuid::Uuid;
 
 use crate::{
     Store,
@@ -103,8 +103,10 @@ pub struct Errors {
 /// A new id for a request that came at this moment.
 pub fn id_of(at: Timestamp) -> Uuid {
     let micros = u64::try_from(at.as_micros()).unwrap_or_default();
-    let nanos = u32::try_from(micros % 1_000_000 * 1000).unwrap_or_default();
-    Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, micros / 1_000_000, nanos))
+    // RFC 9562 §6.2, method 3: the fraction of the millisecond stands behind the version.
+    let fraction = micros % 1000 * 4096 / 1000;
+    let (_, random) = Uuid::new_v4().as_u64_pair();
+    Uuid::from_u64_pair((micros / 1000) << 16 | 0x7000 | fraction, random)
 }
 
 /// Writes all in one transaction. Rows that are there already stay as they are, so that what may have been written can
@@ -276,6 +278,12 @@ async fn floor(
 }
 
 impl RequestsWanted {
+    /// The ids between which the time lies.
+    pub fn ids(&self) -> (Option<Uuid>, Option<Uuid>) {
+        let from = self.from.map(|from| id_at(from.as_micros(), 0));
+        (from, self.to.map(|to| id_at(to.as_micros(), u64::MAX)))
+    }
+
     /// Whether rows are asked for that no index gives.
     fn is_searched(&self) -> bool {
         // A new field is to be thought of here.
@@ -290,11 +298,12 @@ impl RequestsWanted {
         if let Some(request_id) = &self.request_id {
             query.and("request_id =", request_id.as_str());
         }
-        if let Some(from) = self.from {
-            query.and("id >=", id_at(from.as_micros(), 0));
+        let (from, to) = self.ids();
+        if let Some(from) = from {
+            query.and("id >=", from);
         }
-        if let Some(to) = self.to {
-            query.and("id <=", id_at(to.as_micros(), u64::MAX));
+        if let Some(to) = to {
+            query.and("id <=", to);
         }
         if let Some(after) = after {
             query.and("id <", after);

@@ -27,6 +27,7 @@ pub mod payments;
 pub mod payments_export;
 pub mod reconciliation;
 pub mod relay;
+pub mod requests;
 pub mod restart;
 pub mod reviews;
 pub mod search;
