@@ -8,8 +8,8 @@ use crate::{
     dead_letters::with_dead_letters,
     support::{
         backend::Kind,
-        client::Answer,
-        on_both_backends,
+        client::{Answer, Content},
+        eventually, on_both_backends,
         pages::{Pages, encoded, holds, listed},
         server::Server,
     },
@@ -80,6 +80,13 @@ fn whatever_is_in_the_hand_leads_to_its_page(server: &mut Server) {
     assert_eq!(found(&pages, &request), format!("/audit?request={request}"));
     holds(&pages.page(&format!("/audit?request={request}")), &["console.export", &request]);
     assert!(!pages.page(&format!("/audit?request={nothing}")).contains("console.export"));
+
+    // What was asked of the API, which is noted a moment later.
+    let answer = server.get(&format!("{path}/{payment}")).expect(200);
+    let request = answer.header("x-request-id").unwrap();
+    let search = format!("/search?q={request}");
+    let answer = eventually("the note of a request", || Some(pages.get(&search)).filter(|a| a.status == 303));
+    assert_eq!(answer.header("location"), Some(format!("/requests?request={request}").as_str()));
 }
 
 #[test]
@@ -130,6 +137,12 @@ fn an_export_holds_exactly_the_rows_of_its_filter(server: &mut Server) {
     assert_eq!(listed(&pages.page(&format!("/payments?{filter}")), "payments"), ids);
     assert!(lines(&pages.get("/payments.jsonl?currency=EUR").expect(200)).is_empty());
 
+    // As every browser asks for it: what is broken off is no answer.
+    let gzip = [("Accept-Encoding", "gzip")];
+    let zipped =
+        server.operations().send("GET", "/payments.csv?currency=JPY", &gzip, &Content::Nothing).expect(200);
+    assert_eq!(zipped.header("content-encoding"), Some("gzip"));
+
     let refused = pages.get("/payments.csv?currency=nonsense").expect(400);
     holds(&refused.text, &["currency is a code of ISO 4217"]);
     let audit = server
@@ -140,6 +153,7 @@ fn an_export_holds_exactly_the_rows_of_its_filter(server: &mut Server) {
             "open access /payments.csv".to_owned(),
             format!("open access /payments.jsonl?{filter}"),
             "open access /payments.jsonl?currency=EUR".to_owned(),
+            "open access /payments.csv?currency=JPY".to_owned(),
         ]
     );
 }

@@ -20,6 +20,7 @@ use store::{
     merchants::{self, MerchantsWanted},
     origins::{self, OriginFilter},
     queries::PaymentFilter,
+    request_log::{self, RequestsWanted},
 };
 use stream::redrive::{self, Selection};
 use uuid::Uuid;
@@ -73,13 +74,14 @@ const TRIED_ID: &[&str] = &[
     "events",
     "commands",
     "dead letters",
-    "API keys and requests, if your role may see them",
+    "requests to the API",
+    "API keys and the audit, if your role may see them",
 ];
 const TRIED_KEY: &[&str] = &["the beginnings of API keys, if your role may see them"];
 const TRIED_TEXT: &[&str] = &[
     "what merchants’ names and emails begin with",
     "the references and descriptions of the newest payments",
-    "ids of requests, if your role may see them",
+    "ids of requests",
 ];
 
 /// `GET /search`
@@ -222,20 +224,25 @@ async fn by_text(console: &Console, viewer: &Viewer, text: &str) -> Result<Vec<H
     Ok(hits)
 }
 
-/// What was done under the id of a request.
+/// What came, and what was done, under the id of a request.
 async fn by_request(console: &Console, viewer: &Viewer, id: &str) -> Result<Vec<Hit>, ReadError> {
-    if !viewer.may(Permission::ReadAudit) {
-        return Ok(Vec::new());
+    let db = console.db();
+    let wanted = RequestsWanted { request_id: Some(id.to_owned()), ..RequestsWanted::default() };
+    let requests = request_log::list(db, &wanted, None, 1).await?.rows.len();
+    let (mut commands, mut lines) = (0, 0);
+    if viewer.may(Permission::ReadAudit) {
+        let filter = OriginFilter { request_id: Some(id.to_owned()), ..OriginFilter::default() };
+        commands = origins::list(db, &filter, None, 1).await?.lines.len();
+        lines = find::audit_lines(db, id, 1).await?;
     }
-    let filter = OriginFilter { request_id: Some(id.to_owned()), ..OriginFilter::default() };
-    let (commands, lines) = try_join!(
-        origins::list(console.db(), &filter, None, HITS_MAX),
-        find::audit_lines(console.db(), id, HITS_MAX),
-    )?;
     let encoded: String = form_urlencoded::byte_serialize(id.as_bytes()).collect();
-    let found = |what, page: &str, count: usize| {
-        (count > 0).then(|| hit(what, id.to_owned(), format!("{page}?request={encoded}"), String::new()))
-    };
-    let commands = found("Request of commands", "/audit/commands", commands.lines.len());
-    Ok(commands.into_iter().chain(found("Request in the audit", "/audit", lines)).collect())
+    let found = [
+        ("API request", "/requests", requests),
+        ("Request of commands", "/audit/commands", commands),
+        ("Request in the audit", "/audit", lines),
+    ];
+    let found = found.into_iter().filter(|(.., count)| *count > 0);
+    let hits = found
+        .map(|(what, page, _)| hit(what, id.to_owned(), format!("{page}?request={encoded}"), String::new()));
+    Ok(hits.collect())
 }
