@@ -129,3 +129,26 @@ fn a_kafka_that_is_away_is_said() {
     visitor.page("/consumers");
     visitor.page("/dead-letters");
 }
+
+/// A value in Avro is read by its schema; what only looks like one is shown as its bytes, and why.
+#[test]
+fn a_value_in_avro_is_read_by_its_schema() {
+    let kafka = Kafka::new();
+    let server = kafka.server(Kind::Sqlite, &[("Schemas__Format", "avro")]);
+    let visitor = Visitor::new(&server);
+    let (topic, path) = (kafka.topic("payment-events"), messages(&kafka));
+    let merchant = server.merchant();
+    server.payment(&merchant, 9_007_199_254_740_991);
+    // The filter looks into what was read.
+    let page = eventually("the payment", || {
+        let page = visitor.page(&format!("{path}?key={merchant}&value=9007199254740991"));
+        Some(page).filter(|page| places(page, &topic).len() == 1)
+    });
+    assert!(page.contains("Avro by schema") && page.contains(", PaymentCreated"), "{page}");
+    assert!(page.contains("9007199254740991") && page.contains("application/vnd"), "{page}");
+    kafka.produce("payment-events", 0, "no schema", Some(&[0, 0x7f, 0xff, 0xff, 0xff, 1]), &[]);
+    let page = eventually("the other one", || {
+        Some(visitor.page(&format!("{path}?key=schema"))).filter(|page| places(page, &topic).len() == 1)
+    });
+    assert!(page.contains("Not read: ") && page.contains("00 7f ff ff ff 01"), "{page}");
+}

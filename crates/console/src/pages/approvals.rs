@@ -26,10 +26,10 @@ struct ApprovalsPage {
     frame: Frame,
     rows: Vec<ApprovalRow>,
     page: Pager,
-    once: String,
 }
 
 struct ApprovalRow {
+    /// Also what its form is sent once by: of two that are approved from one page, each is done.
     id: Uuid,
     what: String,
     href: String,
@@ -62,7 +62,6 @@ pub async fn list(
         rows: found.iter().map(|approval| row(approval, &visit, clock)).collect(),
         page: Pager::new(&params, next, false),
         frame: visit.frame(Section::Approvals, "Approvals"),
-        once: Uuid::new_v4().simple().to_string(),
     })
 }
 
