@@ -12,3 +12,4 @@ mod plans;
 mod proxy;
 mod recent;
 mod recovery;
+mod request_log;

@@ -25,6 +25,7 @@ use store::{
     queries::{self, PageKey, PaymentFilter},
     recent::{self, Below, EventsWanted},
     request::{Origin, Request},
+    request_log::{self, RequestsWanted},
     reviews,
     sql::{Dialect, Reads, Rows, Value},
     statement::{self, EntryKey},
@@ -114,6 +115,7 @@ async fn ask_everything(db: Explaining) {
     log::heads(db).await.unwrap();
     ask_for_origins(db).await;
     find_everything(db).await;
+    ask_for_requests(db, moment).await;
     ask_for_the_newest(db, moment).await;
     ask_for_statements(db, moment).await;
     tables::key(db, id).await.unwrap();
@@ -165,6 +167,21 @@ async fn ask_for_origins(db: &dyn Reads) {
         let ids: Vec<CommandId> = page.lines.iter().map(|line| line.command.command_id).collect();
         origins::origins_of(db, &ids).await.unwrap();
     }
+}
+
+/// The record of requests, by each way to narrow it.
+async fn ask_for_requests(db: &dyn Reads, moment: Timestamp) {
+    let any = RequestsWanted { from: Some(moment), to: Some(moment), ..RequestsWanted::default() };
+    let wanted = [
+        RequestsWanted::default(),
+        RequestsWanted { status: Some(400..=499), method: Some("GET".to_owned()), ..any.clone() },
+        RequestsWanted { request_id: Some("r".to_owned()), caller: Some("key".to_owned()), ..any },
+    ];
+    for wanted in wanted {
+        request_log::list(db, &wanted, Some(Uuid::max()), 10).await.unwrap();
+        request_log::errors(db, &wanted, Some(Uuid::max())).await.unwrap();
+    }
+    request_log::left_out(db, None, None).await.unwrap();
 }
 
 /// What the console looks for.
@@ -258,6 +275,7 @@ async fn write_everything(store: &Store, id: MerchantId) {
     submit(Action::ProcessWithdrawal { withdrawal_id }).await;
     submit(Action::CompleteWithdrawal { withdrawal_id, external_transaction_id: None }).await;
     store.sweep(10).await.unwrap();
+    request_log::sweep(store, Timestamp::from_micros(2_000_000_000_000_000), 10).await.unwrap();
 }
 
 /// A million payments, keys and events of other merchants, and what belongs to them.
@@ -309,6 +327,15 @@ async fn fill(database: &Database) -> tokio_postgres::Client {
              select md5(n::text)::uuid, n, 'key ' || n % 100, 'r' || n, md5((n % 1000)::text)::uuid, 15, 1000 + n, 1 \
              from generate_series(1, {one_in_ten}) n"
         ),
+        format!(
+            "insert into api_requests (id, at, method, route, path, status, micros, caller, request_id) \
+             select md5(n::text)::uuid, n, 'GET', '/r', '/r', 200 + n % 300, 1, 'key ' || n % 100, 'r' || n \
+             from generate_series(1, {one_in_ten}) n"
+        ),
+        format!(
+            "insert into api_requests_left_out (id, errors, changes, reads) \
+             select md5(n::text)::uuid, 1, 1, 1 from generate_series(1, {one_in_ten}) n"
+        ),
         "analyze".to_owned(),
     ];
     for statement in &statements {
@@ -326,7 +353,8 @@ async fn sequential_scans(admin: &tokio_postgres::Client) -> i64 {
             .await
             .unwrap();
         let sql = "select sum(seq_scan)::bigint from pg_stat_user_tables \
-             where relname in ('payments', 'idempotency_keys', 'events', 'merchants', 'withdrawals', 'accounts', 'ledger_entries', 'command_origins', 'audit_log')";
+             where relname in ('payments', 'idempotency_keys', 'events', 'merchants', 'withdrawals', 'accounts', 'ledger_entries', 'command_origins', 'audit_log', \
+             'api_requests', 'api_requests_left_out')";
         let now: i64 = admin.query_one(sql, &[]).await.unwrap().get(0);
         if now == last {
             return now;
