@@ -123,11 +123,12 @@ async fn of_subject(
     {
         query.and("sequence <", below);
     }
+    // With a sign they are no columns of an index: the subject alone chooses the way.
     if let Some(stream) = wanted.stream {
-        query.and("stream =", stream.number());
+        query.and("+stream =", stream.number());
     }
     if let Some(lane) = wanted.lane {
-        query.and("lane =", i64::from(lane.0));
+        query.and("+lane =", i64::from(lane.0));
     }
     narrow(&mut query, wanted);
     if let Some(from) = wanted.from {

@@ -166,6 +166,9 @@ async fn a_filter_chooses_and_keeps_the_order(backend: Backend) {
     let completed = events.iter().find(|event| event.event_type == "PaymentCompleted").unwrap();
     let wanted = EventsWanted { subject: Some(completed.subject_id), ..any.clone() };
     assert_chosen(&store, &wanted, |event| event.subject_id == completed.subject_id).await;
+    let (stream, lane) = (Some(Stream::Payments), Some(completed.lane));
+    let wanted = EventsWanted { subject: Some(completed.subject_id), stream, lane, ..any.clone() };
+    assert_chosen(&store, &wanted, |event| event.subject_id == completed.subject_id).await;
     let nobody = EventsWanted { merchant: Some(MerchantId(Uuid::now_v7())), ..any };
     assert!(pages(&store, &nobody, 7).await.is_empty());
 }
