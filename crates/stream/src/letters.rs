@@ -3,6 +3,8 @@
 //! Whatever is asked for, one look goes over [`LETTERS_LOOKED_AT_MAX`] letters at most, and says so when there are more.
 //! What they hold is left in the table; [`crate::redrive::select`] gives it.
 
+use std::fmt::{self, Write as _};
+
 use domain::time::Timestamp;
 use store::{
     browse::Page,
@@ -59,15 +61,21 @@ impl Query {
         let mut query = Self { sql: format!("{select} where "), params: vec![before.into()] };
         // Open letters have an index of their own, however many were ended.
         if let Some(state) = state {
-            query.sql.push_str(&format!("state = {} and ", state as i64));
+            query.push(format_args!("state = {} and ", state as i64));
         }
         query.sql.push_str("id < $1");
         query
     }
 
+    fn push(&mut self, text: fmt::Arguments<'_>) {
+        // Writing to a String cannot fail.
+        let _ = self.sql.write_fmt(text);
+    }
+
     fn and(&mut self, left: &str, value: impl Into<Value>, right: &str) {
         self.params.push(value.into());
-        self.sql.push_str(&format!(" and {left} ${}{right}", self.params.len()));
+        let number = self.params.len();
+        self.push(format_args!(" and {left} ${number}{right}"));
     }
 }
 
@@ -88,14 +96,14 @@ pub async fn list(
         query.and("consumer =", consumer.as_str(), "");
     }
     if let Some(kind) = wanted.kind {
-        query.sql.push_str(&format!(" and kind = {}", kind as i64));
+        query.push(format_args!(" and kind = {}", kind as i64));
     }
     if let Some(reason) = &wanted.reason {
         let escaped = reason.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
         query.and("lower(reason) like", format!("%{escaped}%"), " escape '\\'");
     }
     // One more than is shown tells whether there is more.
-    query.sql.push_str(&format!(" order by id desc limit {}", limit.saturating_add(1)));
+    query.push(format_args!(" order by id desc limit {}", limit.saturating_add(1)));
     let mut rows: Vec<Letter> =
         db.query(&query.sql, query.params).await?.iter().map(letter).collect::<Result<_, _>>()?;
     let is_full = rows.len() > limit;
@@ -159,6 +167,6 @@ pub async fn like(db: &dyn Reads, one: &Letter, limit: usize) -> Result<Vec<Lett
     }
     query.and("consumer =", one.consumer.as_str(), "");
     query.and("reason =", one.reason.as_str(), "");
-    query.sql.push_str(&format!(" and kind = {} order by id desc limit {limit}", one.kind as i64));
+    query.push(format_args!(" and kind = {} order by id desc limit {limit}", one.kind as i64));
     db.query(&query.sql, query.params).await?.iter().map(letter).collect()
 }

@@ -10,7 +10,7 @@ use crate::{
 
 const LETTERS: &str = "href=\"/dead-letters/";
 
-fn open(server: &Server) -> i64 {
+fn open(server: &Server) -> usize {
     server.query("select count(*) from dead_letters where state = 1")[0].parse().unwrap()
 }
 
@@ -31,7 +31,7 @@ fn with_poison(kind: Kind) -> (Server, Visitor) {
 fn they_are_found_by_what_went_wrong(kind: Kind) {
     let (server, visitor) = with_poison(kind);
     let page = visitor.page("/dead-letters");
-    assert_eq!(listed(&page).len() as i64, open(&server));
+    assert_eq!(listed(&page).len(), open(&server));
     assert!(
         page.contains("the test poisoned this event")
             && page.contains("an earlier event of the same subject")

@@ -67,7 +67,7 @@ fn the_two_events_of_a_payment_are_read_with_their_headers(server: &mut Server) 
     assert!(page.contains(&format!("<title>{partition}/{offset}")) && page.contains("16 headers"), "{page}");
     let whole = visitor.get(&format!("{one}/value")).expect(200);
     let stored = server.query(&format!("select payload from events where event_type = 'PaymentCreated' and stream = 1 and position = {offset} and lane = {partition}"));
-    assert_eq!([whole.text.clone()], stored.as_slice());
+    assert_eq!(stored, [whole.text.as_str()]);
     assert_eq!(
         whole.header("content-disposition"),
         Some(&*format!("attachment; filename=\"message-{partition}-{offset}\""))
