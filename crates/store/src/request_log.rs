@@ -4,7 +4,7 @@
 //! more there were stands beside those that are, second by second. Rows are written without waiting for the disk, and
 //! deleted after some days; nothing that must be proven rests on them.
 
-use std::{collections::HashMap, fmt::Write as _, ops::RangeInclusive};
+use std::{cmp::Reverse, collections::HashMap, fmt::Write as _, ops::RangeInclusive};
 
 use domain::{id::MerchantId, time::Timestamp};
 use uuid::Uuid;
@@ -198,29 +198,26 @@ pub async fn errors(
     for row in &rows {
         let (problem, method, route, status) = (row.opt_text(0)?, row.text(1)?, row.text(2)?, row.int(3)?);
         let at = moment(row.int(4)?);
-        match groups.get_mut(&(problem, method, route, status)) {
+        if let Some(group) = groups.get_mut(&(problem, method, route, status)) {
             // Newest first: each further one is an older one.
-            Some(group) => {
-                group.requests += 1;
-                group.first_at = at;
-            }
-            None => {
-                let group = ErrorGroup {
-                    problem: problem.map(str::to_owned),
-                    method: method.to_owned(),
-                    route: route.to_owned(),
-                    status: status_from(status)?,
-                    requests: 1,
-                    first_at: at,
-                    last_at: at,
-                    request_id: row.text(5)?.to_owned(),
-                };
-                groups.insert((problem, method, route, status), group);
-            }
+            group.requests += 1;
+            group.first_at = at;
+            continue;
         }
+        let group = ErrorGroup {
+            problem: problem.map(str::to_owned),
+            method: method.to_owned(),
+            route: route.to_owned(),
+            status: status_from(status)?,
+            requests: 1,
+            first_at: at,
+            last_at: at,
+            request_id: row.text(5)?.to_owned(),
+        };
+        groups.insert((problem, method, route, status), group);
     }
     let mut groups: Vec<ErrorGroup> = groups.into_values().collect();
-    groups.sort_by(|a, b| (b.requests, b.last_at).cmp(&(a.requests, a.last_at)));
+    groups.sort_by_key(|group| Reverse((group.requests, group.last_at)));
     Ok(Errors { groups, next })
 }
 

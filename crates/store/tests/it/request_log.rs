@@ -67,13 +67,13 @@ async fn requests_are_listed_newest_first_and_by_every_filter(backend: Backend) 
     let merchant = MerchantId(Uuid::now_v7());
     // As many as take several statements.
     let mut all: Vec<ApiRequest> = (0..40).map(request).collect();
-    all[3].method = "POST".to_owned();
-    all[5].route = "/api/other".to_owned();
-    all[7].caller = "key fk_live_ab12".to_owned();
+    "POST".clone_into(&mut all[3].method);
+    "/api/other".clone_into(&mut all[5].route);
+    "key fk_live_ab12".clone_into(&mut all[7].caller);
     all[9].merchant_id = Some(merchant);
     all[11] = refused(11, 404, "merchant_not_found");
     all[13] = refused(13, 503, "unavailable");
-    all[15].request_id = "r-7".to_owned();
+    "r-7".clone_into(&mut all[15].request_id);
     request_log::append(&store, &all, &[]).await.unwrap();
     // What may have been written is written again, and changes nothing.
     request_log::append(&store, &all[..20], &[]).await.unwrap();
