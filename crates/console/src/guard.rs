@@ -156,7 +156,7 @@ async fn enter(console: &Console, viewer: &mut Viewer, parts: &Parts) -> Result<
     let is_asset = uri.path().starts_with("/assets/");
     if console.access().mode() == Mode::Required && !is_asset {
         viewer.standing = Standing::Stranger;
-        viewer.name = "stranger".to_owned();
+        "stranger".clone_into(&mut viewer.name);
         // A stranger's forms prove nothing by a token: what a session's forms carry is only in its pages.
         viewer.csrf.clear();
         if let Some(token) = cookie(headers, SESSION_COOKIE)

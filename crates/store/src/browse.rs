@@ -234,6 +234,7 @@ pub async fn balances(db: &dyn Reads) -> Result<Vec<(Currency, AccountKind, i128
 
 /// The migrations of the database: number, name, when it was applied.
 pub async fn migrations(db: &dyn Reads) -> Result<Vec<(i64, String, Timestamp)>, ReadError> {
-    let rows = db.query("select number, name, applied_at from migrations order by number", Vec::new()).await?;
+    let rows =
+        db.query("select number, name, applied_at from migrations order by number", Vec::new()).await?;
     rows.iter().map(|row| Ok((row.int(0)?, row.text(1)?.to_owned(), moment(row.int(2)?)))).collect()
 }

@@ -28,7 +28,7 @@ pub const PATH: &str = "/live";
 /// Pages that are followed at once; one more is told to come back.
 pub const FOLLOWERS_MAX: usize = 150;
 /// A browser comes again by itself; whoever was signed out meanwhile does not come in again.
-const FOLLOWED_AT_MOST: Duration = Duration::from_secs(300);
+const FOLLOWED_AT_MOST: Duration = Duration::from_mins(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// `GET /live`: `pulse` is the home page's cards, `news` the numbers that lists and toasts go by.

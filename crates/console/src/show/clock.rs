@@ -22,13 +22,13 @@ pub struct When {
 const MICROS_A_SECOND: i64 = 1_000_000;
 
 impl Clock {
-    pub fn when(&self, moment: Timestamp) -> When {
+    pub fn when(self, moment: Timestamp) -> When {
         let exact = moment.to_string();
         let text = format!("{} {} UTC", &exact[..10], &exact[11..19]);
         When { text, ago: self.ago(moment), exact }
     }
 
-    fn ago(&self, moment: Timestamp) -> String {
+    fn ago(self, moment: Timestamp) -> String {
         let micros = self.now.as_micros() - moment.as_micros();
         let span = span(micros.abs());
         match micros {
