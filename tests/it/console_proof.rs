@@ -11,6 +11,7 @@ use crate::support::{
     eventually,
     fixtures::{BANK_ACCOUNT, BANK_ROUTING, new_withdrawal},
     on_both_backends,
+    pages::encoded,
     server::Server,
 };
 
@@ -412,7 +413,7 @@ fn nothing_that_was_stored_is_run_and_no_bank_number_is_shown(server: &mut Serve
     server.post(&format!("/api/merchants/{merchant}/withdrawals"), &new_withdrawal(100)).expect(201);
     server.run(&["reconcile"]);
     let console = server.operations();
-    let key: String = KEY.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let key = encoded(KEY);
     let mut todo: Vec<String> = [
         "/ledger",
         "/events",
