@@ -2,7 +2,10 @@
 //! second, and by a loop while somebody follows it live. So a viewer costs the same whatever the others do.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,7 +23,7 @@ use stream::{
 };
 use tokio::{
     sync::watch,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, timeout},
 };
 
 use crate::pages::live;
@@ -33,6 +36,8 @@ pub const FRESH: Duration = Duration::from_secs(15);
 const KEPT_MICROS: i64 = 1_000_000;
 /// Balances are summed over all accounts: not as often as the rest.
 const BALANCES_KEPT_MICROS: i64 = 15_000_000;
+/// With very many accounts their sums come a look later.
+const BALANCES_WAITED_FOR: Duration = Duration::from_millis(250);
 /// Between which the rate of events is taken.
 const RATE_MICROS_MIN: i64 = 1_000_000;
 
@@ -48,7 +53,8 @@ pub struct Pulse {
     /// `None`: without Kafka nothing is published.
     pub relay: Option<Status>,
     pub last_ended_run: Option<StoredRun>,
-    pub balances: Arc<Balances>,
+    /// `None`: they are being summed for the first time.
+    pub balances: Option<Arc<Balances>>,
 }
 
 /// What merchants and the platform hold, by currency.
@@ -100,6 +106,8 @@ struct Shared {
     /// Held by whoever looks, so that one looks at a time.
     looking: tokio::sync::Mutex<()>,
     is_followed: Mutex<bool>,
+    balances: watch::Sender<Option<Arc<Balances>>>,
+    is_summing: AtomicBool,
 }
 
 impl Pulses {
@@ -110,6 +118,8 @@ impl Pulses {
             latest: watch::Sender::new(None),
             looking: tokio::sync::Mutex::default(),
             is_followed: Mutex::new(false),
+            balances: watch::Sender::new(None),
+            is_summing: AtomicBool::new(false),
         }))
     }
 
@@ -157,6 +167,33 @@ impl Pulses {
         }
     }
 
+    /// As they were summed last. What is old is summed anew beside those who look, who wait for it this long.
+    pub async fn balances(&self, patience: Duration) -> Option<Arc<Balances>> {
+        let mut summed = self.0.balances.subscribe();
+        let kept = summed.borrow_and_update().clone();
+        let now = self.0.store.now().as_micros();
+        if kept.as_ref().is_some_and(|kept| now - kept.at.as_micros() < BALANCES_KEPT_MICROS) {
+            return kept;
+        }
+        if !self.0.is_summing.swap(true, Ordering::AcqRel) {
+            tokio::spawn(self.clone().sum());
+        }
+        // In vain: those of before, if there are any.
+        let _ = timeout(patience, summed.changed()).await;
+        self.0.balances.borrow().clone()
+    }
+
+    async fn sum(self) {
+        let at = self.0.store.now();
+        match sums(&self.0.store).await {
+            Ok(sums) => {
+                self.0.balances.send_replace(Some(Arc::new(Balances { at, sums })));
+            }
+            Err(error) => tracing::debug!(%error, "the console could not sum the balances"),
+        }
+        self.0.is_summing.store(false, Ordering::Release);
+    }
+
     async fn look(&self, now: Timestamp, before: Option<&Pulse>) -> Result<Pulse, ReadError> {
         let db = self.0.store.reads();
         let heads = log::heads(db).await?;
@@ -167,10 +204,7 @@ impl Pulses {
             }
         }
         let runs = runs::list(db, 10).await?;
-        let balances = match before.map(|before| &before.balances) {
-            Some(kept) if now.as_micros() - kept.at.as_micros() < BALANCES_KEPT_MICROS => kept.clone(),
-            _ => Arc::new(Balances { at: now, sums: sums(&self.0.store).await? }),
-        };
+        let balances = self.balances(BALANCES_WAITED_FOR).await;
         Ok(Pulse {
             at: now,
             events,

@@ -97,28 +97,45 @@ async fn change(
 pub(crate) struct Brake {
     /// `None` until it was read once.
     is_on: Option<bool>,
+    /// When it was changed last, by the database's word.
+    changed_at: Option<i64>,
     looked_at: Option<Instant>,
+}
+
+/// What was seen of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub is_on: bool,
+    /// It was changed since the look before: also where it was paused, moved and resumed between two looks, so that its
+    /// positions may be elsewhere although it never seemed to stand still.
+    pub is_changed: bool,
 }
 
 impl Brake {
     /// Whether the consumer is paused, as it was a moment ago. What was known counts while the database does not answer.
-    pub(crate) async fn is_on(&mut self, db: &dyn Reads, consumer: &str) -> Result<bool, ReadError> {
+    pub(crate) async fn look(&mut self, db: &dyn Reads, consumer: &str) -> Result<Seen, ReadError> {
         let is_fresh = self.looked_at.is_some_and(|at| at.elapsed() < LOOK_INTERVAL);
         if let (Some(is_on), true) = (self.is_on, is_fresh) {
-            return Ok(is_on);
+            return Ok(Seen { is_on, is_changed: false });
         }
-        let sql = "select 1 from consumer_controls where consumer = $1 and is_paused = 1";
-        let is_on = match (db.query(sql, vec![consumer.into()]).await, self.is_on) {
-            (Ok(rows), _) => !rows.is_empty(),
-            (Err(_), Some(known)) => known,
+        let sql = "select is_paused, changed_at from consumer_controls where consumer = $1";
+        let rows = match (db.query(sql, vec![consumer.into()]).await, self.is_on) {
+            (Ok(rows), _) => rows,
+            (Err(_), Some(is_on)) => {
+                self.looked_at = Some(Instant::now());
+                return Ok(Seen { is_on, is_changed: false });
+            }
             (Err(error), None) => return Err(error),
         };
-        self.looked_at = Some(Instant::now());
-        if self.is_on.unwrap_or(false) != is_on {
+        let row = rows.first();
+        let is_on = row.map_or(Ok(0), |row| row.int(0))? == 1;
+        let changed_at = row.map(|row| row.int(1)).transpose()?;
+        let is_changed = self.is_on.is_some() && self.changed_at != changed_at;
+        if is_changed || (self.is_on.is_none() && is_on) {
             tracing::info!(consumer, is_paused = is_on, "what is wanted of the consumer has changed");
         }
-        self.is_on = Some(is_on);
-        Ok(is_on)
+        (self.looked_at, self.is_on, self.changed_at) = (Some(Instant::now()), Some(is_on), changed_at);
+        Ok(Seen { is_on, is_changed })
     }
 }
 

@@ -95,6 +95,8 @@ pub struct Engine {
     /// The pause after the last trouble with the database.
     outage: Option<Duration>,
     brake: Brake,
+    /// It was paused since somebody asked.
+    is_moved: bool,
 }
 
 /// The event that a place could not get past.
@@ -125,6 +127,7 @@ impl Engine {
             failing: BTreeMap::new(),
             outage: None,
             brake: Brake::default(),
+            is_moved: false,
         }
     }
 
@@ -142,13 +145,19 @@ impl Engine {
 
     /// Whether somebody has paused the consumer, as it was a moment ago.
     pub async fn is_paused(&mut self) -> Result<bool, Trouble> {
-        let is_paused = self.brake.is_on(self.store.reads(), self.consumer.name()).await?;
-        if is_paused {
-            // It may be set back meanwhile.
+        let seen = self.brake.look(self.store.reads(), self.consumer.name()).await?;
+        if seen.is_on || seen.is_changed {
+            // It may have been set back meanwhile.
             self.positions = None;
             self.failing.clear();
         }
-        Ok(is_paused)
+        self.is_moved |= seen.is_changed;
+        Ok(seen.is_on)
+    }
+
+    /// Whether the consumer was paused since this was asked last, if only between two looks: it may have been moved.
+    pub(crate) const fn take_moved(&mut self) -> bool {
+        std::mem::replace(&mut self.is_moved, false)
     }
 
     /// Where the consumer is; read from the database where that is not known.

@@ -138,7 +138,8 @@ fn reconciliation(pulse: &Pulse, clock: Clock) -> Card {
 
 /// What is on its way out, in each currency.
 fn balances(pulse: &Pulse) -> impl Iterator<Item = Card> {
-    let of = |kind| pulse.balances.sums.iter().filter(move |sum| sum.kind == kind);
+    let sums = || pulse.balances.iter().flat_map(|balances| &balances.sums);
+    let of = move |kind| sums().filter(move |sum| sum.kind == kind);
     let available = of(AccountKind::Available).map(|sum| ("/ledger", "Available to merchants", sum));
     let pending = of(AccountKind::Pending)
         .map(|sum| ("/withdrawals?status=Pending&status=Processing", "In flight to banks", sum));

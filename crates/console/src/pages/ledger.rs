@@ -1,5 +1,7 @@
 //! `/ledger`: whether the books balance, in each currency, and the way to every account.
 
+use std::time::Duration;
+
 use access::Permission;
 use askama::Template;
 use axum::{extract::State, response::Response};
@@ -23,6 +25,9 @@ use crate::{
 
 /// Accounts that are listed: of a merchant one a kind and currency, of the platform one a lane more.
 const ACCOUNTS_MAX: usize = 500;
+
+/// For the sums of all accounts.
+const SUMS_WAITED_FOR: Duration = Duration::from_secs(4);
 
 #[derive(Template)]
 #[template(path = "ledger.html")]
@@ -69,7 +74,9 @@ pub async fn show(
 ) -> Result<Response, Fault> {
     visit.must(Permission::View)?;
     let clock = visit.clock;
-    let pulse = console.read(console.pulses().now()).await?;
+    // Says that the database is away, if it is, before it is waited for.
+    console.read(console.store().ping()).await?;
+    let balances = console.pulses().balances(SUMS_WAITED_FOR).await.ok_or_else(Fault::late)?;
     let merchant = match params.merchant() {
         Some(MerchantId(id)) => Some(accounts_of(&console, id, clock).await?),
         None => None,
@@ -80,9 +87,9 @@ pub async fn show(
     render(&LedgerPage {
         frame: visit.frame(Section::Ledger, "Ledger"),
         params,
-        measured: clock.when(pulse.balances.at),
+        measured: clock.when(balances.at),
         kinds: AccountKind::ALL.iter().map(|kind| kind.name()).collect(),
-        currencies: trial_balance(&pulse.balances.sums),
+        currencies: trial_balance(&balances.sums),
         merchant,
         platform: platform.iter().map(|account| account_row(account, clock)).collect(),
         is_platform_cut,

@@ -60,6 +60,8 @@ pub struct EventStep {
     pub name: String,
     pub at: When,
     pub href: String,
+    /// The message that it is on its topic.
+    pub message: String,
     pub lane: u16,
     pub position: i64,
     pub sequence: i64,
@@ -130,6 +132,12 @@ pub fn event_step(event: &LogEvent, clock: Clock) -> EventStep {
     EventStep {
         name: event.event_type.clone(),
         at: clock.when(event.occurred_at),
+        message: format!(
+            "/topics/{}/messages?partition={}&position={}",
+            event.stream.name(),
+            event.lane.0,
+            event.position
+        ),
         lane: event.lane.0,
         position: event.position,
         sequence: event.sequence,

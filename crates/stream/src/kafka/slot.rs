@@ -133,8 +133,13 @@ impl Slot {
             }
             return Ok(Vec::new());
         }
-        if !self.is_paused {
+        if !self.engine.take_moved() && !self.is_paused {
             return Ok(Vec::new());
+        }
+        // Until its positions are known it waits as if it still stood still.
+        self.is_paused = true;
+        for pending in self.places.values_mut() {
+            *pending = Pending::default();
         }
         let positions = self.engine.positions().await?;
         self.is_paused = false;

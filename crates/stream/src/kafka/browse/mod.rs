@@ -13,7 +13,11 @@ mod scan;
 mod tail;
 mod topics;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     Offset, TopicPartitionList,
@@ -39,6 +43,8 @@ const TAILS_AT_ONCE_MAX: usize = 8;
 const TURN_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a question to the cluster may take.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
+/// Until somebody leads a partition that is being moved.
+const MOVING_PAUSE: Duration = Duration::from_millis(100);
 /// Topics of Kafka itself.
 const INTERNAL_PREFIX: &str = "__";
 
@@ -162,7 +168,14 @@ impl Client {
             asked.add_partition(topic, *partition);
         }
         asked.set_all_offsets(at)?;
-        let found = self.get().offsets_for_times(asked, ANSWER_PATIENCE)?;
+        let until = Instant::now() + ANSWER_PATIENCE;
+        let found = loop {
+            match self.get().offsets_for_times(asked.clone(), ANSWER_PATIENCE) {
+                // Of a topic that is new, or whose broker has just gone: the client asks who leads it by now.
+                Err(error) if is_moving(&error) && Instant::now() < until => thread::sleep(MOVING_PAUSE),
+                answered => break answered?,
+            }
+        };
         let offset = |(topic, partition): &(&str, i32)| {
             let element = found.find_partition(topic, *partition)?;
             match (element.error(), element.offset()) {
@@ -173,6 +186,12 @@ impl Client {
         };
         Ok(places.iter().map(offset).collect())
     }
+}
+
+/// Whether partitions have no leader at the moment, or another one than the client believes.
+fn is_moving(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition};
+    matches!(error.rdkafka_error_code(), Some(LeaderNotAvailable | NotLeaderForPartition))
 }
 
 impl Drop for Client {
