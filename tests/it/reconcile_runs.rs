@@ -220,7 +220,10 @@ fn the_role_counts_breaks_in_a_metric(server: &mut Server) {
     server.alter(MEND);
     metric("fintech_reconciliation_breaks{kind=\"drifted balance\"} 0");
     let answer = operations.get("/metrics").expect(200);
-    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
     let last = answer.text.lines().find_map(|line| {
         line.strip_prefix("fintech_reconciliation_last_run_timestamp_seconds ")?.parse::<f64>().ok()
     });

@@ -10,8 +10,9 @@ use axum::{
 use crate::state::Console;
 
 /// `/metrics`
-pub async fn metrics(State(console): State<Console>) -> Response {
-    ([(header::CONTENT_TYPE, telemetry::CONTENT_TYPE)], console.registry().render()).into_response()
+pub async fn metrics() -> Response {
+    let written = telemetry::metrics().render();
+    ([(header::CONTENT_TYPE, telemetry::metrics::CONTENT_TYPE)], written).into_response()
 }
 
 /// `/health/live`

@@ -10,7 +10,6 @@ use stream::{
     consumer::Consumer,
     kafka::{browse::Browser, values::Values},
 };
-use telemetry::Registry;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::{bulk::Runs, fault::Fault, pages::live::FOLLOWERS_MAX, pulse::Pulses};
@@ -28,7 +27,6 @@ pub struct Parts {
     pub four_eyes_withdrawal_minor: i64,
     pub tls: Option<Tls>,
     pub health: Health,
-    pub registry: Registry,
     pub transport: Transport,
     /// All that this program knows, wherever they run.
     pub consumers: Vec<Arc<dyn Consumer>>,
@@ -122,10 +120,6 @@ impl Console {
 
     pub fn pulses(&self) -> &Pulses {
         &self.0.pulses
-    }
-
-    pub fn registry(&self) -> &Registry {
-        &self.0.parts.registry
     }
 
     pub fn kafka(&self) -> Option<&stream::kafka::Settings> {

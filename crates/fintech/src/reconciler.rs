@@ -11,7 +11,10 @@ use reconcile::{
     runs::{self, State},
 };
 use store::{Store, sql::Reads};
-use telemetry::{Registry, names};
+use telemetry::{
+    metrics,
+    metrics::{KindOf, Outcome},
+};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
@@ -25,7 +28,6 @@ pub async fn run(
     settings: reconcile::Settings,
     interval: Duration,
     wanted: Arc<Notify>,
-    registry: Registry,
     mut stopping: watch::Receiver<bool>,
 ) {
     let mut pause = until_due(db.as_ref(), store.now(), interval).await;
@@ -35,8 +37,7 @@ pub async fn run(
             () = wanted.notified() => {}
             _ = stopping.wait_for(|stopping| *stopping) => return,
         }
-        let mut counter = Counter { registry: &registry };
-        match once(&store, db.as_ref(), &settings, &registry, &mut counter, &stopping).await {
+        match once(&store, db.as_ref(), &settings, &mut Counter, &stopping).await {
             Ok((run, summary)) => told(run, &summary),
             Err(Error::Stopped) => return,
             Err(error @ (Error::InProgress(_) | Error::TakenOver(_))) => {
@@ -74,7 +75,6 @@ pub async fn once(
     store: &Store,
     db: &dyn Reads,
     settings: &reconcile::Settings,
-    registry: &Registry,
     listener: &mut dyn Listener,
     stopping: &watch::Receiver<bool>,
 ) -> Result<(Uuid, Summary), Error> {
@@ -87,17 +87,22 @@ pub async fn once(
     match &ran {
         Ok((_, summary)) => {
             let outcome = if summary.breaks() == 0 { "clean" } else { "broken" };
-            registry.add_of(&names::RECONCILIATION_RUNS, outcome, 1.0);
+            metrics().reconciliation_runs.get_or_create(&Outcome { outcome }).inc();
             for kind in Kind::ALL {
                 let count = summary.breaks_by_kind[kind.index()];
-                registry.set_of(&names::RECONCILIATION_BREAKS, kind.name(), number(count));
+                metrics()
+                    .reconciliation_breaks
+                    .get_or_create(&KindOf { kind: kind.name() })
+                    .set(i64::try_from(count).unwrap_or(i64::MAX));
             }
             let now = Duration::from_micros(u64::try_from(store.now().as_micros()).unwrap_or(0));
-            registry.set(&names::RECONCILIATION_LAST_RUN, now.as_secs_f64());
-            registry.set(&names::RECONCILIATION_DURATION, began.elapsed().as_secs_f64());
+            metrics().reconciliation_last_run.set(now.as_secs_f64());
+            metrics().reconciliation_duration.set(began.elapsed().as_secs_f64());
         }
         Err(Error::Stopped | Error::InProgress(_) | Error::TakenOver(_)) => {}
-        Err(_) => registry.add_of(&names::RECONCILIATION_RUNS, "failed", 1.0),
+        Err(_) => {
+            metrics().reconciliation_runs.get_or_create(&Outcome { outcome: "failed" }).inc();
+        }
     }
     ran
 }
@@ -124,20 +129,12 @@ fn told(run: Uuid, summary: &Summary) {
 }
 
 /// Counts what was looked at; what was found is stored.
-struct Counter<'a> {
-    registry: &'a Registry,
-}
+struct Counter;
 
-impl Listener for Counter<'_> {
+impl Listener for Counter {
     fn found(&mut self, _: &Break) {}
 
     fn advanced(&mut self, by: usize) {
-        self.registry.add(&names::RECONCILIATION_EVENTS, number(by as u64));
+        metrics().reconciliation_events.inc_by(by as u64);
     }
-}
-
-/// Exact up to 2^53.
-#[allow(clippy::cast_precision_loss)]
-const fn number(count: u64) -> f64 {
-    count as f64
 }

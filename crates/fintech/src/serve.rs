@@ -11,7 +11,6 @@ use std::{
 use access::{Access, Mode};
 use api::{Health, Tls};
 use store::{Location, Store};
-use telemetry::Registry;
 use tokio::{
     net::TcpListener,
     sync::{Notify, watch},
@@ -44,12 +43,12 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     announce(address, operations_address, registry_address, &settings);
 
     let (stop, stopping) = watch::channel(false);
-    let (health, metrics) = (Health::default(), Registry::default());
+    let health = Health::default();
     let mut tasks = event_system::start(&store, &settings, &stopping);
     tasks.spawn(sweeper::run(store.clone(), settings.requests_retention, stopping.clone()));
     let reconcile_now = settings.roles.reconcile.then(|| Arc::new(Notify::new()));
     if let Some(wanted) = reconcile_now.clone() {
-        tasks.spawn(reconcile(&store, &settings, &metrics, wanted, &stopping)?);
+        tasks.spawn(reconcile(&store, &settings, wanted, &stopping)?);
     }
     if let Some(listener) = operations {
         let api_url = format!("{}://{}", scheme(&settings), address.unwrap_or(settings.listen));
@@ -59,7 +58,6 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
             four_eyes_withdrawal_minor: settings.security.four_eyes_withdrawal_minor,
             tls: tls.clone(),
             health: health.clone(),
-            registry: metrics,
             transport: transport(&settings),
             consumers: consumers::all(),
             reconcile_now,
@@ -128,14 +126,13 @@ fn transport(settings: &Settings) -> console::Transport {
 fn reconcile(
     store: &Store,
     settings: &Settings,
-    registry: &Registry,
     wanted: Arc<Notify>,
     stopping: &watch::Receiver<bool>,
 ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
     let db = store::open_reads(&settings.store.location, reconcile::READERS)?;
     let Reconcile { interval, load_percent_max } = settings.reconcile;
     let settings = reconciler::settings(store, settings, load_percent_max);
-    Ok(reconciler::run(store.clone(), db, settings, interval, wanted, registry.clone(), stopping.clone()))
+    Ok(reconciler::run(store.clone(), db, settings, interval, wanted, stopping.clone()))
 }
 
 /// What the API and operations are encrypted with.

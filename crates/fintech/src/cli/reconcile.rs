@@ -114,11 +114,10 @@ impl Parts<'_> {
     /// Until it is asked to stop; ends as its last run did.
     async fn follow(mut self, is_json: bool, interval: std::time::Duration) -> anyhow::Result<ExitCode> {
         let mut code = ExitCode::SUCCESS;
-        let registry = telemetry::Registry::default();
         loop {
             let mut printer = Printer::new(progress::bar(reconcile::size(self.db).await?), is_json);
             let Self { store, db, settings, stopping } = &self;
-            let ran = reconciler::once(store, *db, settings, &registry, &mut printer, stopping).await;
+            let ran = reconciler::once(store, *db, settings, &mut printer, stopping).await;
             printer.bar.finish_and_clear();
             code = match ran {
                 Ok((run, summary)) => ended(run, &summary, is_json),
