@@ -79,6 +79,12 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("migrations/sqlite/0011_api_requests.sql"),
         postgres: include_str!("migrations/postgres/0011_api_requests.sql"),
     },
+    Migration {
+        number: 12,
+        name: "dead_letters_of_subject",
+        sqlite: include_str!("migrations/sqlite/0012_dead_letters_of_subject.sql"),
+        postgres: include_str!("migrations/postgres/0012_dead_letters_of_subject.sql"),
+    },
 ];
 
 /// What both databases keep of an applied migration.
