@@ -11,6 +11,7 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use telemetry::trace;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::{
@@ -23,6 +24,7 @@ use tower_http::{
 use crate::{
     access::{RATE_LIMIT, RATE_LIMIT_POLICY},
     idempotency::IDEMPOTENT_REPLAYED,
+    observe::Observed,
     problem::{self, Problem},
     problem_kind::Kind,
     request_id::{RequestId, X_REQUEST_ID, request_id},
@@ -51,12 +53,15 @@ async fn edge(State(recorder): State<Recorder>, mut request: Request<Body>, next
     let id = request_id(request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
     let arrival = Arrival::of(&request);
-    let mut response = next.run(request).await;
+    let (observed, scope) = Observed::begin(&request, &id);
+    let mut response = trace::within(scope.clone(), next.run(request)).await;
     let mut code = None;
     if is_without_body(&response) {
-        let (with_body, kind) = with_problem_body(response, arrival.method(), arrival.path(), &id);
+        let with_body = || with_problem_body(response, arrival.method(), arrival.path(), &id);
+        let (with_body, kind) = trace::within_sync(scope, with_body);
         (response, code) = (with_body, Some(kind.code));
     }
+    observed.end(&response);
     recorder.record(&arrival, &response, code, &id);
     response.headers_mut().insert(X_REQUEST_ID, id);
     response
@@ -80,9 +85,9 @@ fn with_problem_body(
     if parts.status.is_server_error() {
         let (code, cause) = (problem.kind().code, problem.cause().unwrap_or_default());
         if parts.status == StatusCode::SERVICE_UNAVAILABLE {
-            tracing::warn!(request_id, %method, path, code, cause, "a request was turned away");
+            tracing::warn!(%method, path, code, cause, "a request was turned away");
         } else {
-            tracing::error!(request_id, %method, path, code, cause, "a request failed");
+            tracing::error!(%method, path, code, cause, "a request failed");
         }
     }
     parts.status = problem.status();

@@ -20,6 +20,7 @@ pub mod health;
 mod idempotency;
 mod json;
 mod merchants;
+mod observe;
 mod openapi;
 mod page;
 mod parse;
@@ -46,6 +47,7 @@ mod tls;
 mod withdrawals;
 
 pub use health::Health;
+pub use observe::observe;
 pub use openapi::openapi_json;
 pub use request_id::{X_REQUEST_ID, request_id};
 pub use server::{Parts, Settings, serve};

@@ -16,7 +16,7 @@ use store::{
     request::{Answer, Claim, Origin, Request},
     sql::Reads,
 };
-use uuid::Uuid;
+use telemetry::trace;
 
 use crate::{event_stream::Streams, health::Health, openapi, problem::Problem, problem_kind};
 
@@ -61,9 +61,10 @@ impl App {
         claim: Option<Claim>,
         origin: Option<Origin>,
     ) -> Result<Answer, Problem> {
-        let command = Command { id: CommandId(Uuid::now_v7()), merchant_id, action };
+        let trace = trace::current().map(|scope| scope.trace);
+        let command = Command { id: CommandId(trace::command_id()), merchant_id, action };
         let has_key = claim.is_some();
-        let submitted = self.0.store.submit(Request { command, claim, origin });
+        let submitted = self.0.store.submit(Request { command, claim, origin, trace });
         match tokio::time::timeout(self.0.limits.request_timeout, submitted).await {
             Ok(answer) => answer.map_err(|error| Problem::submit(error, has_key)),
             Err(_) => Err(Problem::late_change(has_key)),

@@ -112,7 +112,7 @@ fn request(operation: &Operation) -> Option<Request> {
     let parts = [operation.method().as_bytes(), path.as_bytes(), body.as_bytes()];
     let claim = Claim::new(CALLER, &scope, &operation.key.to_string(), &parts);
     let command = Command { id: CommandId(Uuid::now_v7()), merchant_id: MerchantId(merchant), action };
-    Some(Request { command, claim: Some(claim), origin: None })
+    Some(Request { command, claim: Some(claim), origin: None, trace: None })
 }
 
 fn answer(submitted: Result<Outcome, SubmitError>) -> Answer {

@@ -17,6 +17,7 @@ use store::{
     request::{Claim, Origin, Request as Submitted},
 };
 use subtle::ConstantTimeEq as _;
+use telemetry::trace;
 use uuid::Uuid;
 
 use crate::{fault::Fault, guard::Viewer, state::Console};
@@ -121,10 +122,11 @@ impl Form {
             .ok_or_else(|| Fault::bad_request("The form is not whole. Nothing was changed."))?;
         let fingerprint = self.fingerprint(&action);
         let claim = Claim::new(CALLER, scope, once, &fingerprint.each_ref().map(Vec::as_slice));
-        let command = Command { id: CommandId(Uuid::now_v7()), merchant_id, action };
+        let trace = trace::current().map(|scope| scope.trace);
+        let command = Command { id: CommandId(trace::command_id()), merchant_id, action };
         let Viewer { name, request_id, .. } = &self.viewer;
         let origin = (!self.viewer.is_open()).then(|| Origin::new(name, request_id));
-        let request = Submitted { command, claim: Some(claim), origin };
+        let request = Submitted { command, claim: Some(claim), origin, trace };
         match console.store().submit(request).await {
             Ok(answer) => Ok(answer.outcome),
             Err(error) => Err(refused(&error)),

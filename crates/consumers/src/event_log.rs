@@ -3,6 +3,7 @@
 use domain::event::{Event, EventBody};
 use store::batch::LogEvent;
 use stream::consumer::HandleError;
+use telemetry::trace::{self, Scope};
 
 /// All of them or none: an event that cannot be read leaves no lines of those before it.
 pub fn write_lines(events: &[LogEvent], sentence: &'static str) -> Result<(), HandleError> {
@@ -29,16 +30,18 @@ fn write_line(event: &LogEvent, body: &EventBody, sentence: &'static str) {
         EventBody::WithdrawalCancelled(e) => (Some(e.amount.get()), Some(e.currency)),
         EventBody::MerchantCreated(_) | EventBody::MerchantUpdated(_) => (None, None),
     };
-    tracing::info!(
-        event_type = event.event_type,
-        event_id = %event.event_id,
-        merchant_id = %event.merchant_id,
-        subject_id = %event.subject_id,
-        amount_minor,
-        currency = currency.map(tracing::field::display),
-        lane = event.lane.0,
-        position = event.position,
-        occurred_at = %event.occurred_at,
-        "{sentence}"
-    );
+    trace::within_sync(Scope::of(event.trace_context()), || {
+        tracing::info!(
+            event_type = event.event_type,
+            event_id = %event.event_id,
+            merchant_id = %event.merchant_id,
+            subject_id = %event.subject_id,
+            amount_minor,
+            currency = currency.map(tracing::field::display),
+            lane = event.lane.0,
+            position = event.position,
+            occurred_at = %event.occurred_at,
+            "{sentence}"
+        );
+    });
 }

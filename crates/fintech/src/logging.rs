@@ -1,8 +1,22 @@
-//! Log lines: text for people, JSON for machines.
+//! Log lines: text for people, JSON for machines. Each names the trace and the request that it belongs to.
 
-use std::io::{self, IsTerminal as _};
+use std::{
+    fmt,
+    io::{self, IsTerminal as _},
+};
 
-use tracing_subscriber::{EnvFilter, fmt::writer::BoxMakeWriter};
+use telemetry::trace;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{
+        FmtContext, FormatEvent, FormatFields,
+        format::{self, Format, Full, Json, Writer},
+        time::SystemTime,
+        writer::BoxMakeWriter,
+    },
+    registry::LookupSpan,
+};
 
 use crate::settings::Logging;
 
@@ -26,11 +40,63 @@ pub fn start(logging: &Logging, output: Output) {
         .with_env_filter(EnvFilter::new(&logging.level))
         .with_writer(writer)
         // It would write the error to standard error, and panic where that is full, too.
-        .log_internal_errors(false)
-        .with_ansi(is_terminal && std::env::var_os("NO_COLOR").is_none());
+        .log_internal_errors(false);
     if text {
-        builder.init();
+        let is_colored = is_terminal && std::env::var_os("NO_COLOR").is_none();
+        let lines = Lines::Text(format::format().with_ansi(is_colored));
+        builder.with_ansi(is_colored).event_format(lines).init();
     } else {
-        builder.json().flatten_event(true).init();
+        let lines = Lines::Json(format::format().json().flatten_event(true));
+        builder.json().event_format(lines).init();
     }
 }
+
+/// The lines of the library, with what they belong to at their end.
+enum Lines {
+    Text(Format<Full, SystemTime>),
+    Json(Format<Json, SystemTime>),
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let format = |writer: Writer<'_>| match self {
+            Self::Text(format) => format.format_event(context, writer, event),
+            Self::Json(format) => format.format_event(context, writer, event),
+        };
+        let Some(scope) = trace::current() else { return format(writer) };
+        let mut line = String::with_capacity(LINE_CHARS);
+        format(Writer::new(&mut line))?;
+        let line = line.trim_end();
+        let (trace_id, request_id) = (scope.trace.trace_id_text(), scope.request_id.as_deref());
+        match self {
+            Self::Text(_) => {
+                write!(writer, "{line} trace_id={trace_id}")?;
+                if let Some(id) = request_id {
+                    write!(writer, " request_id={id}")?;
+                }
+                writeln!(writer)
+            }
+            Self::Json(_) => {
+                let line = line.strip_suffix('}').unwrap_or(line);
+                write!(writer, "{line},\"trace_id\":\"{trace_id}\"")?;
+                // An event that has one of its own says it already.
+                if let Some(id) = request_id.filter(|_| !line.contains("\"request_id\":")) {
+                    write!(writer, ",\"request_id\":{}", serde_json::Value::from(id))?;
+                }
+                writeln!(writer, "}}")
+            }
+        }
+    }
+}
+
+/// What most lines have.
+const LINE_CHARS: usize = 512;

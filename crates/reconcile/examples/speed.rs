@@ -148,7 +148,7 @@ async fn submit(
     claim: Option<Claim>,
 ) -> Outcomes<Outcome> {
     let command = Command { id: CommandId(Uuid::now_v7()), merchant_id, action };
-    Ok(store.submit(Request { command, claim, origin: None }).await?.outcome)
+    Ok(store.submit(Request { command, claim, origin: None, trace: None }).await?.outcome)
 }
 
 struct Breaks;

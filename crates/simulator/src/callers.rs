@@ -99,7 +99,7 @@ impl Callers {
                 Claim::new("caller", &merchant.to_string(), &format!("key-{key}"), &[what.as_bytes()])
             });
             let command = Command { id, merchant_id: *merchant, action: action.clone() };
-            (id, Request { command, claim, origin: None })
+            (id, Request { command, claim, origin: None, trace: None })
         };
         let told = match store.submit(request).await {
             Ok(answer) => Told::Answer(answer),

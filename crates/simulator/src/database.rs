@@ -56,6 +56,7 @@ fn away(reason: &str) -> ReadError {
 
 impl Connect for Database {
     type Session = DatabaseSession;
+    const SYSTEM: &'static str = "sqlite";
 
     async fn connect(&self) -> Result<DatabaseSession, BatchError> {
         let connection = self.reach().await.map_err(unavailable)?;

@@ -17,11 +17,13 @@ use domain::{
     time::Timestamp,
     withdrawal::Withdrawal,
 };
+use telemetry::trace::TraceContext;
 use uuid::Uuid;
 
 use crate::{
     error::SubmitError,
     fault::{self, Fault},
+    measure::Counted,
     origins::CommandOrigin,
     request::{Answer, Claim, Request},
     sealing::Sealer,
@@ -61,12 +63,20 @@ pub struct LogEvent {
     pub subject_id: Uuid,
     pub payload: String,
     pub hash: Hash,
+    /// The trace that it is part of, where that is not its command's own. It says where an event came from and not what
+    /// happened, so it is not sealed.
+    pub trace: Option<TraceContext>,
 }
 
 impl LogEvent {
     /// The hash that this event must have behind the one before it.
     pub fn seal(&self, previous: &Hash) -> Hash {
         chain::seal(previous, &self.link())
+    }
+
+    /// The trace that it is part of. A command's own trace has its id, and is kept nowhere.
+    pub fn trace_context(&self) -> TraceContext {
+        self.trace.unwrap_or_else(|| own_trace(self.command_id, self.event_id))
     }
 
     /// What is sealed of it.
@@ -82,6 +92,18 @@ impl LogEvent {
             payload: self.payload.as_bytes(),
         }
     }
+}
+
+/// All events of a command are one trace, and each of them is a span of it.
+pub fn own_trace(command: CommandId, event: EventId) -> TraceContext {
+    let span_id = event.0.as_bytes().last_chunk().expect("sixteen bytes end in eight");
+    let never_nil = || TraceContext::new([1; 16], [1; 8], false).expect("these are not zero");
+    TraceContext::new(*command.0.as_bytes(), *span_id, false).unwrap_or_else(never_nil)
+}
+
+/// Whether a command's id says all that there is to say of its trace.
+fn is_own(trace: &TraceContext, command: CommandId) -> bool {
+    !trace.is_sampled() && trace.trace_id() == *command.0.as_bytes()
 }
 
 /// What stands for the answer of an idempotency key: the subject, folded up to a sequence of its lane.
@@ -186,6 +208,8 @@ pub struct Writes {
     pub keys_expired: Vec<Uuid>,
     pub keys: Vec<StoredAnswer>,
     pub origins: Vec<CommandOrigin>,
+    /// What is counted when it is committed, of each event.
+    pub(crate) counted: Vec<Counted>,
 }
 
 impl Writes {
@@ -284,7 +308,7 @@ impl<'a> Batch<'a> {
             let entries = self.state.apply(lane, event)?;
             self.changed.note(event, &entries, command, self.sealer);
             self.writes.entries.extend(entries);
-            self.append(lane, event);
+            self.append(lane, event, request.trace);
         }
         self.note_origin(request, lane, &decision.events);
         let outcome = self
@@ -371,7 +395,7 @@ impl<'a> Batch<'a> {
         });
     }
 
-    fn append(&mut self, lane: Lane, event: &Event) {
+    fn append(&mut self, lane: Lane, event: &Event, trace: Option<TraceContext>) {
         let head = self.heads.entry(lane).or_insert_with(|| LaneHead::empty(lane));
         let stream = event.body.stream();
         let (position, previous) = head.streams[stream.index()];
@@ -389,6 +413,7 @@ impl<'a> Batch<'a> {
             subject_id: event.body.subject(),
             payload: event.to_json(),
             hash: chain::GENESIS,
+            trace: trace.filter(|trace| !is_own(trace, event.command_id)),
         };
         appended.hash = appended.seal(&previous);
         head.sequence = appended.sequence;
@@ -396,6 +421,7 @@ impl<'a> Batch<'a> {
         head.streams[stream.index()] = (appended.position, appended.hash);
         self.changed.lanes.insert(lane);
         self.writes.events.push(appended);
+        self.writes.counted.push(Counted::of(lane, &event.body));
     }
 }
 

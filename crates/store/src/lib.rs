@@ -14,6 +14,7 @@ pub mod fault;
 pub mod find;
 pub mod log;
 pub mod lookup;
+mod measure;
 pub mod merchant_log;
 pub mod merchants;
 mod migrate;

@@ -11,6 +11,7 @@ use domain::{
     state::{Outcome, State, Subject},
     time::Timestamp,
 };
+use telemetry::trace::TraceContext;
 use uuid::Uuid;
 
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
 };
 
 pub(crate) const EVENT: &str = "select lane, sequence, stream, position, event_id, command_id, event_type, version, \
-     occurred_at, merchant_id, subject_id, payload, hash from events";
+     occurred_at, merchant_id, subject_id, payload, hash, trace from events";
 
 const SEALED: &str =
     "select sequence, stream, position, version, event_type, occurred_at, payload, hash, lane";
@@ -444,5 +445,6 @@ pub(crate) fn event_from(row: Row<'_>) -> Result<LogEvent, ReadError> {
         subject_id: row.uuid(10)?,
         payload: row.text(11)?.to_owned(),
         hash: hash.unwrap_or(GENESIS),
+        trace: row.opt_bytes(13)?.and_then(TraceContext::from_bytes),
     })
 }

@@ -85,6 +85,18 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("migrations/sqlite/0012_dead_letters_of_subject.sql"),
         postgres: include_str!("migrations/postgres/0012_dead_letters_of_subject.sql"),
     },
+    Migration {
+        number: 13,
+        name: "dead_letter_runs",
+        sqlite: include_str!("migrations/sqlite/0013_dead_letter_runs.sql"),
+        postgres: include_str!("migrations/postgres/0013_dead_letter_runs.sql"),
+    },
+    Migration {
+        number: 14,
+        name: "event_traces",
+        sqlite: include_str!("migrations/sqlite/0014_event_traces.sql"),
+        postgres: include_str!("migrations/postgres/0014_event_traces.sql"),
+    },
 ];
 
 /// What both databases keep of an applied migration.

@@ -2,6 +2,7 @@
 
 use domain::{command::Command, state::Outcome};
 use sha2::{Digest, Sha256};
+use telemetry::trace::TraceContext;
 use uuid::Uuid;
 
 use crate::fault::{self, Fault};
@@ -13,6 +14,8 @@ pub struct Request {
     pub claim: Option<Claim>,
     /// `None`: nobody who could be named, as with open access. The log then says all that is known.
     pub origin: Option<Origin>,
+    /// What its events are part of; `None`: of their command alone.
+    pub trace: Option<TraceContext>,
 }
 
 /// Who asks for a command, and under which id of a request. It is kept with the events of a command that takes

@@ -44,6 +44,8 @@ pub trait Session: Send {
 /// Makes sessions; a writer makes a new one when it has lost its own.
 pub trait Connect: Send + Sync + 'static {
     type Session: Session;
+    /// As traces name the database (OpenTelemetry, `db.system.name`).
+    const SYSTEM: &'static str;
 
     fn connect(&self) -> impl Future<Output = Result<Self::Session, BatchError>> + Send;
 }

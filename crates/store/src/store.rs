@@ -13,6 +13,7 @@ use domain::{
     time::Timestamp,
 };
 use futures_util::future::BoxFuture;
+use telemetry::metrics;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
     error::{OpenError, ReadError, SubmitError},
     log,
     lookup::Lookups,
+    measure::Waited,
     postgres::{PostgresConnect, PostgresEffects, PostgresReads, hints},
     request::{Answer, Request},
     sealing::Sealer,
@@ -185,7 +187,14 @@ impl Store {
 
     /// Hands a command to the writer of its lane and waits until it is durable, or certainly is not.
     /// Dropping the future changes nothing about the command.
-    pub async fn submit(&self, request: Request) -> Result<Answer, SubmitError> {
+    pub async fn submit(&self, mut request: Request) -> Result<Answer, SubmitError> {
+        let waited = Waited::begin(&mut request);
+        let answered = self.answer(request).await;
+        waited.end(&answered);
+        answered
+    }
+
+    async fn answer(&self, request: Request) -> Result<Answer, SubmitError> {
         let lane = match request.command.action {
             // The email is claimed in lane 0, and with it the idempotency key.
             Action::CreateMerchant { .. } => LANE_OF_CLAIMS,
@@ -193,9 +202,13 @@ impl Store {
         };
         let (reply, answer) = oneshot::channel();
         let queue = self.queue(lane).ok_or(SubmitError::Unavailable)?;
-        queue.try_send(Job { request, reply }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => SubmitError::Busy,
-            mpsc::error::TrySendError::Closed(_) => SubmitError::Unavailable,
+        metrics().commands_waiting.inc();
+        queue.try_send(Job { request, reply }).map_err(|error| {
+            metrics().commands_waiting.dec();
+            match error {
+                mpsc::error::TrySendError::Full(_) => SubmitError::Busy,
+                mpsc::error::TrySendError::Closed(_) => SubmitError::Unavailable,
+            }
         })?;
         drop(queue);
         match answer.await.map_err(|_| SubmitError::OutcomeUnknown)?? {

@@ -8,6 +8,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use domain::{command::Action, lane::Lane, time::Timestamp};
+use telemetry::{metrics, metrics::KindOf};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,
@@ -18,6 +19,7 @@ use crate::{
     batch::{Batch, Needs, Reply, Writes},
     error::SubmitError,
     fault::{self, Fault},
+    measure::{self, Measured},
     request::Request,
     sealing::Sealer,
     session::{BatchError, Connect, Session},
@@ -66,13 +68,19 @@ impl<C: Connect> Writer<C> {
     /// Runs until all senders are gone and what they sent is answered.
     pub async fn run(mut self, mut inbox: mpsc::Receiver<Job>) {
         let mut jobs = Vec::with_capacity(self.rules.batch_commands_max);
-        while inbox.recv_many(&mut jobs, self.rules.batch_commands_max).await > 0 {
+        loop {
+            let taken = inbox.recv_many(&mut jobs, self.rules.batch_commands_max).await;
+            metrics().commands_waiting.dec_by(i64::try_from(taken).unwrap_or(i64::MAX));
+            if taken == 0 {
+                break;
+            }
             let mut retry = Retry::new();
             while !jobs.is_empty() {
                 let batch = jobs.drain(..fitting(&jobs));
                 let (requests, callers): (Vec<_>, Vec<_>) = batch.map(|job| (job.request, job.reply)).unzip();
                 let replies = self.settle(&requests, &mut retry).await;
-                for (caller, reply) in callers.into_iter().zip(replies) {
+                for ((caller, request), reply) in callers.into_iter().zip(&requests).zip(replies) {
+                    measure::answered(request, &reply);
                     // A caller that went away changes nothing: its effect is durable or refused already.
                     let _ = caller.send(reply);
                 }
@@ -131,6 +139,7 @@ impl<C: Connect> Writer<C> {
                 }
                 BatchError::Unavailable(reason) | BatchError::OutcomeUnknown(reason) => {
                     self.session = None;
+                    metrics().database_errors.get_or_create(&KindOf { kind: "write" }).inc();
                     if !retry.pause().await {
                         tracing::error!(%reason, "the database is not available; callers are told to try again");
                         return Err(SubmitError::Unavailable);
@@ -148,6 +157,7 @@ impl<C: Connect> Writer<C> {
             Some(session) => session,
             empty => empty.insert(self.connect.connect().await?),
         };
+        let measured = Measured::begin(requests, C::SYSTEM);
         let loaded = session.begin(&needs).await?;
         let starts: BTreeMap<Lane, i64> =
             loaded.heads.iter().map(|head| (head.lane, head.sequence)).collect();
@@ -163,6 +173,7 @@ impl<C: Connect> Writer<C> {
         let writes = batch.into_writes();
         if writes.is_empty() {
             session.rollback().await?;
+            measured.ended("empty");
             return Ok(replies);
         }
         let committed = session.commit(&writes).await;
@@ -176,10 +187,12 @@ impl<C: Connect> Writer<C> {
             Err(_) if fault::is_on(Fault::AnswerBeforeCommit) => self.session = None,
             Err(BatchError::OutcomeUnknown(reason)) => {
                 self.session = None;
+                measured.ended("unknown");
                 return Err(Attempt::Unknown { starts: changed_only(starts, &writes), replies, reason });
             }
             Err(error) => return Err(error.into()),
         }
+        measured.committed(&writes);
         let events = u64::try_from(writes.events.len()).unwrap_or(u64::MAX);
         self.rules.commits.send_modify(|commits| commits.own += events.max(1));
         Ok(replies)
@@ -302,7 +315,10 @@ mod tests {
 
     fn job(action: Action) -> Job {
         let command = Command { id: CommandId(Uuid::nil()), merchant_id: MerchantId(Uuid::nil()), action };
-        Job { request: Request { command, claim: None, origin: None }, reply: oneshot::channel().0 }
+        Job {
+            request: Request { command, claim: None, origin: None, trace: None },
+            reply: oneshot::channel().0,
+        }
     }
 
     fn payments(count: usize) -> Job {

@@ -16,12 +16,14 @@ use store::{
     fault::{self, Fault},
     sql::Transaction,
 };
+use telemetry::trace::{self, Scope, TraceContext};
 use tokio::time::Instant;
 
 use crate::{
     consumer::{Consumer, HandleError},
     control::Brake,
     dead_letter::{self, Cause, Foreign},
+    measure::{self, Became, Handling, How},
     position::{self, Mark, Place, Positions, Step},
 };
 
@@ -97,6 +99,7 @@ pub struct Engine {
     brake: Brake,
     /// It was paused since somebody asked.
     is_moved: bool,
+    how: How,
 }
 
 /// The event that a place could not get past.
@@ -114,6 +117,7 @@ struct Failing {
 struct Failure {
     place: Place,
     position: i64,
+    trace: TraceContext,
     error: HandleError,
 }
 
@@ -128,7 +132,14 @@ impl Engine {
             outage: None,
             brake: Brake::default(),
             is_moved: false,
+            how: How::First,
         }
+    }
+
+    /// Of events that were handled before.
+    pub(crate) const fn again(mut self) -> Self {
+        self.how = How::Again;
+        self
     }
 
     pub fn store(&self) -> &Store {
@@ -223,11 +234,13 @@ impl Engine {
         let give_up = failing.is_poison && failing.attempts >= self.settings.attempts_max;
         let cause = give_up.then(|| Cause::Poison { reason: &failing.reason, attempts: failing.attempts });
         if give_up {
-            tracing::error!(
-                consumer = self.consumer.name(), stream = event.stream.name(), lane = event.lane.0,
-                position = event.position, event_id = %event.event_id, attempts = failing.attempts,
-                reason = failing.reason, "the event becomes a dead letter"
-            );
+            trace::within_sync(Scope::of(event.trace_context()), || {
+                tracing::error!(
+                    consumer = self.consumer.name(), stream = event.stream.name(), lane = event.lane.0,
+                    position = event.position, event_id = %event.event_id, attempts = failing.attempts,
+                    reason = failing.reason, "the event becomes a dead letter"
+                );
+            });
         }
         let batch = Batch { events: vec![event], foreign: Vec::new(), to: [(place, to)].into() };
         let outcome = self.attempt(&batch, cause.as_ref(), 1).await?;
@@ -259,6 +272,7 @@ impl Engine {
                 transaction.commit().await?;
             }
         }
+        let handling = Handling::begin(name, &batch.events, self.how);
         let mut transaction = self.store.begin().await?;
         let moved = position::advance(transaction.as_mut(), name, &steps, now).await?;
         if !moved && !fault::is_on(Fault::SkipPositionCheck) {
@@ -280,9 +294,13 @@ impl Engine {
         }
         let (parked, free): (Vec<_>, Vec<_>) =
             batch.events.iter().partition(|event| blocked.contains(&event.subject_id));
-        for event in parked {
+        for event in &parked {
             dead_letter::park(transaction.as_mut(), name, event, &Cause::Parked, now).await?;
         }
+        let foreign = batch.foreign.len();
+        let mut became = Became { parked: parked.len(), foreign, ..Became::default() };
+        let done = if cause.is_some() { &mut became.dead } else { &mut became.handled };
+        *done = free.len();
         if let Some(cause) = cause {
             for event in free {
                 dead_letter::park(transaction.as_mut(), name, event, cause, now).await?;
@@ -300,13 +318,15 @@ impl Engine {
                 if let Err(error) = guarded(self.consumer.as_ref(), chunk, transaction.as_mut()).await {
                     let event = &chunk[0];
                     let place = (event.stream, event.lane);
-                    return Ok(Err(Failure { place, position: event.position, error }));
+                    let trace = event.trace_context();
+                    return Ok(Err(Failure { place, position: event.position, trace, error }));
                 }
             }
         }
         // If the answer to COMMIT is lost, the positions are read anew and tell what happened.
         self.positions = None;
         transaction.commit().await?;
+        handling.committed(&became);
         positions.extend(&batch.to);
         self.positions = Some(positions);
         self.outage = None;
@@ -325,16 +345,19 @@ impl Engine {
     }
 
     fn note(&mut self, failure: Failure) {
-        let Failure { place, position, error } = failure;
+        let Failure { place, position, trace, error } = failure;
+        measure::retried(self.consumer.name());
         let is_poison = matches!(error, HandleError::Poison(_));
         let before = self.failing.remove(&place).filter(|failing| failing.position == position);
         let attempts = before.as_ref().map_or(0, |failing| failing.attempts) + u32::from(is_poison);
         let pause = before.map_or(self.settings.backoff_initial, |failing| failing.pause * 2);
         let pause = pause.min(self.settings.backoff_max);
-        tracing::warn!(
-            consumer = self.consumer.name(), stream = place.0.name(), lane = place.1.0, position, attempts,
-            error = %error, "an event could not be handled; it is tried again"
-        );
+        trace::within_sync(Scope::of(trace), || {
+            tracing::warn!(
+                consumer = self.consumer.name(), stream = place.0.name(), lane = place.1.0, position, attempts,
+                error = %error, "an event could not be handled; it is tried again"
+            );
+        });
         self.failing.insert(
             place,
             Failing {

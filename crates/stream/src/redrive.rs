@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::{
     consumer::{Consumer, HandleError},
     dead_letter::{Kind, State},
+    measure::{self, How},
     position::{self, Place},
 };
 
@@ -186,6 +187,7 @@ async fn redrive_next(
     if let Err(error) = crate::fail::handle(&events) {
         return Ok(Next::Failed(id, error.to_string()));
     }
+    let _spans = measure::handling(consumer.name(), &events, How::Again);
     let handled = AssertUnwindSafe(consumer.handle(&events, transaction.as_mut()))
         .catch_unwind()
         .await

@@ -20,6 +20,7 @@ use store::{
 use crate::{
     consumer::{Consumer, HandleError, Replay},
     engine::{Settings, Stopped},
+    measure::{self, How},
     position::{self, Place},
     runtime,
 };
@@ -100,6 +101,7 @@ async fn repeat(
             let span = Span { stream: part.place.0, lane: part.place.1, behind: part.position, until };
             let events = log::spans(store.reads(), &[span]).await?;
             let mut transaction = store.begin().await?;
+            let _spans = measure::handling(consumer.name(), &events, How::Again);
             if let Err(error) = consumer.handle(&events, transaction.as_mut()).await {
                 return Err(failed(*part, &error));
             }

@@ -106,7 +106,7 @@ pub async fn catch_up(
     settings: Settings,
     mut progress: impl FnMut(&Positions),
 ) -> Result<(), Stopped> {
-    let mut runtime = Runtime { engine: Engine::new(store, consumer, settings) };
+    let mut runtime = Runtime { engine: Engine::new(store, consumer, settings).again() };
     loop {
         let pause = match runtime.cycle().await {
             Ok(Progress::MoreWaits) => Duration::ZERO,

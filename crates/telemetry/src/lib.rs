@@ -1,7 +1,9 @@
-//! What the program tells about itself: [`metrics`], each declared once, and traces.
+//! What the program tells about itself: [`metrics`], each declared once, and
+//! [`trace`]s.
 //!
 //! Both belong to the process, as its log lines do, so they are asked for and not handed around. This crate knows nobody.
 
 pub mod metrics;
+pub mod trace;
 
 pub use metrics::{Metrics, metrics};

@@ -53,7 +53,7 @@ async fn merchant(store: &Store) -> MerchantId {
     let id = Uuid::now_v7();
     let action = Action::CreateMerchant { name: "Shop".to_owned(), email: format!("{id}@example.com") };
     let command = Command { id: CommandId(Uuid::now_v7()), merchant_id: MerchantId(id), action };
-    store.submit(Request { command, claim: None, origin: None }).await.unwrap();
+    store.submit(Request { command, claim: None, origin: None, trace: None }).await.unwrap();
     MerchantId(id)
 }
 

@@ -58,6 +58,7 @@ mod tests {
             stream: Stream::Payments,
             position: 7,
             event_id: EventId(Uuid::nil()),
+            trace: None,
             command_id: CommandId(Uuid::nil()),
             event_type: "PaymentCreated".to_owned(),
             version: 2,

@@ -164,7 +164,7 @@ pub async fn merchants(store: &Store) -> Result<Vec<MerchantId>, CompareError> {
         let id = MerchantId(Uuid::now_v7());
         let action = Action::CreateMerchant { name: "Bench".to_owned(), email: format!("{id}@example.com") };
         let command = Command { id: CommandId(Uuid::now_v7()), merchant_id: id, action };
-        store.submit(Request { command, claim: None, origin: None }).await?;
+        store.submit(Request { command, claim: None, origin: None, trace: None }).await?;
         merchants.push(id);
     }
     Ok(merchants)
@@ -180,7 +180,7 @@ pub fn payments(merchant: MerchantId, count: usize) -> Result<Request, CompareEr
     };
     let action = Action::CreatePayments(vec![new; count]);
     let command = Command { id: CommandId(Uuid::now_v7()), merchant_id: merchant, action };
-    Ok(Request { command, claim: None, origin: None })
+    Ok(Request { command, claim: None, origin: None, trace: None })
 }
 
 /// A log of so many payments.

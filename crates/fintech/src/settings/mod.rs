@@ -12,6 +12,7 @@ mod schemas;
 mod security;
 mod sources;
 mod table;
+mod traces;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -52,6 +53,8 @@ pub struct Settings {
     /// For how long the record of requests is kept.
     pub requests_retention: Duration,
     pub logging: Logging,
+    /// Where traces go; `None`: nowhere.
+    pub traces: Option<telemetry::trace::Settings>,
     /// All of them, as they may be shown.
     pub shown: Vec<console::Setting>,
     /// What the operator should know at the start, a sentence each.
@@ -161,6 +164,7 @@ impl Settings {
                     .unwrap_or(u32::MAX),
             },
             requests_retention: seconds("Requests:RetentionDays") * 86_400,
+            traces: traces::settings(layers)?,
             logging: Logging { level: layers.log_level(), format: layers.text("Logging:Format") },
             shown: layers.resolved.iter().map(Resolved::for_console).collect(),
             warnings: [layers.warnings(), security.warnings(&addresses)].concat(),

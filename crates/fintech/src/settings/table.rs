@@ -52,6 +52,8 @@ pub const LOG_LEVEL: &str = "Logging:Level";
 pub const ROLES: &str = "Server:Roles";
 pub const REGISTRY_ADDRESS: &str = "Server:RegistryAddress";
 pub const REGISTRY_URL: &str = "Schemas:RegistryUrl";
+pub const OTLP_ENDPOINT: &str = "Telemetry:OtlpEndpoint";
+pub const TRACES_KEPT_PERCENT: &str = "Telemetry:TracesKeptPercent";
 pub const KAFKA_SERVERS: &str = "Kafka:BootstrapServers";
 
 /// Known to everybody who reads this file, so it protects nothing: for a developer's own machine.
@@ -120,6 +122,14 @@ pub const SETTINGS: &[Setting] = &[
         "off, error, warn, info, debug or trace; single modules as in info,store=debug."),
     setting("Logging:Format", Kind::Choice(&["auto", "text", "json"]), Some("auto"),
         "auto: text on a terminal, json elsewhere."),
+    setting(OTLP_ENDPOINT, Kind::Text { chars_max: 4096 }, None,
+        "A collector for traces (OTLP over HTTP), such as http://localhost:4318; absent: none are kept."),
+    setting("Telemetry:ServiceName", Kind::Text { chars_max: 100 }, Some("fintech"),
+        "What the process is called in traces."),
+    setting(TRACES_KEPT_PERCENT, integer(0, 100), Some("100"),
+        "The share of traces that begin here and are kept; those of callers say so themselves."),
+    setting("Telemetry:TracesPerSecondMax", integer(0, 1_000_000), Some("100"),
+        "Traces that are kept each second at most, those of callers included."),
     setting(ROLES, Kind::Words(&["api", "relay", "consumers", "reconcile", "registry"]),
         Some("api,relay,consumers,reconcile,registry"),
         "What this process does; several processes may share the work."),

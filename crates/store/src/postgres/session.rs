@@ -32,6 +32,7 @@ impl PostgresConnect {
 
 impl Connect for PostgresConnect {
     type Session = PostgresSession;
+    const SYSTEM: &'static str = "postgresql";
 
     async fn connect(&self) -> Result<PostgresSession, BatchError> {
         let prepare = async {

@@ -72,9 +72,10 @@ const ORIGINS: &str = "insert into command_origins (command_id, at, actor, reque
      select * from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::uuid[], $6::smallint[], \
      $7::bigint[], $8::integer[])";
 const EVENTS: &str = "insert into events (lane, sequence, stream, position, event_id, command_id, \
-     event_type, version, occurred_at, merchant_id, subject_id, payload, hash) \
+     event_type, version, occurred_at, merchant_id, subject_id, payload, hash, trace) \
      select * from unnest($1::smallint[], $2::bigint[], $3::smallint[], $4::bigint[], $5::uuid[], $6::uuid[], \
-     $7::text[], $8::smallint[], $9::bigint[], $10::uuid[], $11::uuid[], $12::text[], $13::bytea[])";
+     $7::text[], $8::smallint[], $9::bigint[], $10::uuid[], $11::uuid[], $12::text[], $13::bytea[], \
+     $14::bytea[])";
 const HEADS: &str = "update lane_heads set sequence = n.sequence, clock = n.clock, \
      payments_position = n.payments_position, payments_hash = n.payments_hash, \
      withdrawals_position = n.withdrawals_position, withdrawals_hash = n.withdrawals_hash, \
@@ -324,6 +325,7 @@ fn events(writes: &Writes) -> Vec<Column<'_>> {
         column!(rows, e => e.subject_id),
         column!(rows, e => e.payload.as_str()),
         column!(rows, e => e.hash.as_slice()),
+        column!(rows, e => e.trace.map(|trace| trace.to_bytes().to_vec())),
     ]
 }
 

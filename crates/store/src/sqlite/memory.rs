@@ -88,6 +88,7 @@ fn open() -> Result<Connection, rusqlite::Error> {
 
 impl Connect for Memory {
     type Session = MemorySession;
+    const SYSTEM: &'static str = "sqlite";
 
     async fn connect(&self) -> Result<MemorySession, BatchError> {
         Ok(MemorySession { memory: self.clone(), locked: Vec::new() })

@@ -24,6 +24,7 @@ pub struct SqliteConnect {
 
 impl Connect for SqliteConnect {
     type Session = SqliteSession;
+    const SYSTEM: &'static str = "sqlite";
 
     async fn connect(&self) -> Result<SqliteSession, BatchError> {
         let connection = open(&self.path, Durability::Full).map_err(batch_error)?;

@@ -1,6 +1,7 @@
 //! What a batch changes, one prepared statement a table.
 
 use rusqlite::{Connection, Error, params};
+use telemetry::trace::TraceContext;
 
 use super::{id, load::key_prefix};
 use crate::{
@@ -225,7 +226,8 @@ fn origins(connection: &Connection, writes: &Writes) -> Result<(), Error> {
 pub(super) fn log(connection: &Connection, writes: &Writes) -> Result<(), Error> {
     let mut insert = connection.prepare_cached(
         "insert into events (lane, sequence, stream, position, event_id, command_id, event_type, version, \
-         occurred_at, merchant_id, subject_id, payload, hash) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         occurred_at, merchant_id, subject_id, payload, hash, trace) \
+         values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     for event in &writes.events {
         let LogEvent { lane, sequence, stream, position, version, occurred_at, .. } = event;
@@ -243,6 +245,7 @@ pub(super) fn log(connection: &Connection, writes: &Writes) -> Result<(), Error>
             id(&event.subject_id),
             event.payload,
             event.hash,
+            event.trace.map(TraceContext::to_bytes),
         ])?;
     }
     let mut update = connection.prepare_cached(

@@ -18,7 +18,7 @@ pub async fn merchant(store: &Store) -> MerchantId {
     let id = Uuid::now_v7();
     let action = Action::CreateMerchant { name: "Test".to_owned(), email: format!("{id}@example.com") };
     let command = Command { id: CommandId(Uuid::now_v7()), merchant_id: MerchantId(id), action };
-    match store.submit(Request { command, claim: None, origin: None }).await.unwrap().outcome {
+    match store.submit(Request { command, claim: None, origin: None, trace: None }).await.unwrap().outcome {
         Outcome::Merchant(merchant) => merchant.id,
         other => panic!("{other:?}"),
     }
@@ -43,7 +43,7 @@ pub fn payment(merchant: MerchantId, key: &str) -> Request {
         action: Action::CreatePayments(vec![new]),
     };
     let claim = Claim::new("caller", &merchant.to_string(), key, &[key.as_bytes()]);
-    Request { command, claim: Some(claim), origin: None }
+    Request { command, claim: Some(claim), origin: None, trace: None }
 }
 
 pub async fn pay(store: &Store, merchant: MerchantId, key: &str) -> Result<Answer, SubmitError> {

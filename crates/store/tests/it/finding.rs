@@ -42,7 +42,7 @@ on_both!(
 async fn submit(store: &Store, id: MerchantId, action: Action) -> (CommandId, Outcome) {
     let command_id = CommandId(Uuid::now_v7());
     let command = Command { id: command_id, merchant_id: id, action };
-    let answer = store.submit(Request { command, claim: None, origin: None }).await.unwrap();
+    let answer = store.submit(Request { command, claim: None, origin: None, trace: None }).await.unwrap();
     (command_id, answer.outcome)
 }
 

@@ -107,7 +107,12 @@ impl Seen {
             &id.to_string(),
             &[format!("{call:?}").as_bytes()],
         );
-        Request { command: Command { id, merchant_id, action }, claim: Some(claim), origin: None }
+        Request {
+            command: Command { id, merchant_id, action },
+            claim: Some(claim),
+            origin: None,
+            trace: None,
+        }
     }
 
     fn action(&self, call: &Call) -> (MerchantId, Action) {
@@ -212,7 +217,7 @@ async fn run(store: &Store, waves: &[Vec<(Call, usize)>]) -> Seen {
             Action::CreateMerchant { name: "First".to_owned(), email: format!("f{number}@example.com") };
         let command =
             Command { id: CommandId(Uuid::now_v7()), merchant_id: MerchantId(Uuid::now_v7()), action };
-        let request = Request { command, claim: None, origin: None };
+        let request = Request { command, claim: None, origin: None, trace: None };
         let answer = store.submit(request.clone()).await.unwrap();
         seen.note(request, answer);
     }

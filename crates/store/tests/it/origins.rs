@@ -42,7 +42,7 @@ on_both!(
 
 fn request(merchant_id: MerchantId, action: Action, actor: &str, request_id: &str) -> Request {
     let command = Command { id: CommandId(Uuid::now_v7()), merchant_id, action };
-    Request { command, claim: None, origin: Some(Origin::new(actor, request_id)) }
+    Request { command, claim: None, origin: Some(Origin::new(actor, request_id)), trace: None }
 }
 
 fn payments(count: usize) -> Action {

@@ -246,14 +246,14 @@ async fn pay_by_name(store: &Store) {
     let Outcome::Payments(made) = answer.outcome else { panic!("{answer:?}") };
     let action = Action::FlagPayment { payment_id: made[0].id, reason: "odd".to_owned() };
     let command = Command { id: CommandId(Uuid::now_v7()), merchant_id: id, action };
-    store.submit(Request { command, claim: None, origin: None }).await.unwrap();
+    store.submit(Request { command, claim: None, origin: None, trace: None }).await.unwrap();
 }
 
 async fn write_everything(store: &Store, id: MerchantId) {
     use domain::{command::NewWithdrawal, payment::CompletedBy};
     let submit = |action: Action| async move {
         let command = Command { id: CommandId(Uuid::now_v7()), merchant_id: id, action };
-        store.submit(Request { command, claim: None, origin: None }).await.unwrap().outcome
+        store.submit(Request { command, claim: None, origin: None, trace: None }).await.unwrap().outcome
     };
     let Outcome::Payments(made) = pay(store, id, "new").await.unwrap().outcome else { panic!() };
     let payment_id = made[0].id;

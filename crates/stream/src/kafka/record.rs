@@ -20,7 +20,8 @@ use schema::{
     headers::{CONTENT_TYPE_AVRO, CONTENT_TYPE_JSON},
 };
 use serde_json::json;
-use store::batch::LogEvent;
+use store::batch::{LogEvent, own_trace};
+use telemetry::trace::TraceContext;
 use uuid::Uuid;
 
 use super::{
@@ -152,8 +153,6 @@ fn claim(event: &LogEvent) -> Vec<u8> {
 pub(super) fn headers(event: &LogEvent, content_type: &str) -> Vec<(&'static str, String)> {
     let occurred_at = event.occurred_at.to_string();
     let id = event.event_id.to_string();
-    let command = event.command_id.0.simple().to_string();
-    let span = &event.event_id.0.simple().to_string()[16..];
     vec![
         (header::EVENT_TYPE, event.event_type.clone()),
         (header::OCCURRED_AT, occurred_at.clone()),
@@ -170,8 +169,7 @@ pub(super) fn headers(event: &LogEvent, content_type: &str) -> Vec<(&'static str
         (header::CE_DATASCHEMA, catalogue::urn(&event.event_type, event.version)),
         (header::CE_TIME, occurred_at),
         (header::CE_SUBJECT, event.subject_id.to_string()),
-        // All events of a command are one trace; each of them is a span of it.
-        (header::TRACEPARENT, format!("00-{command}-{span}-00")),
+        (header::TRACEPARENT, event.trace_context().to_string()),
     ]
 }
 
@@ -238,6 +236,7 @@ struct Found<'a> {
     subject_id: Option<&'a str>,
     claim_check: Option<&'a str>,
     content_type: Option<&'a str>,
+    traceparent: Option<&'a str>,
 }
 
 impl<'a> Found<'a> {
@@ -256,6 +255,7 @@ impl<'a> Found<'a> {
                 header::CE_SUBJECT => &mut found.subject_id,
                 header::CLAIM_CHECK => &mut found.claim_check,
                 header::CONTENT_TYPE => &mut found.content_type,
+                header::TRACEPARENT => &mut found.traceparent,
                 _ => continue,
             };
             *place = value.and_then(|value| str::from_utf8(value).ok());
@@ -274,13 +274,16 @@ impl<'a> Found<'a> {
         hex::decode_to_slice(text(header::CHAIN_HASH, self.hash)?, &mut hash)
             .map_err(|_| unreadable(header::CHAIN_HASH))?;
         let key = key.and_then(|key| str::from_utf8(key).ok()).and_then(|key| key.parse::<Uuid>().ok());
+        let event_id = EventId(parsed(header::CE_ID, self.event_id)?);
+        let command_id = CommandId(parsed(header::COMMAND_ID, self.command_id)?);
+        let trace = self.traceparent.and_then(TraceContext::parse);
         Ok(LogEvent {
             lane,
             sequence: parsed(header::SEQUENCE, self.sequence)?,
             stream,
             position,
-            event_id: EventId(parsed(header::CE_ID, self.event_id)?),
-            command_id: CommandId(parsed(header::COMMAND_ID, self.command_id)?),
+            event_id,
+            command_id,
             event_type: text(header::EVENT_TYPE, self.event_type)?.to_owned(),
             version: parsed(header::EVENT_VERSION, self.version)?,
             occurred_at: Timestamp::parse(text(header::OCCURRED_AT, self.occurred_at)?)
@@ -289,6 +292,7 @@ impl<'a> Found<'a> {
             subject_id: parsed(header::CE_SUBJECT, self.subject_id)?,
             payload: String::new(),
             hash,
+            trace: trace.filter(|trace| *trace != own_trace(command_id, event_id)),
         })
     }
 }

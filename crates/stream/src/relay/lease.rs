@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use store::{Store, error::ReadError, sql::Row};
+use telemetry::metrics;
 use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
@@ -80,6 +81,7 @@ impl Lease {
                 }
                 // What was held stays held until its time is over, whatever went wrong.
                 tell.send_replace(self.standing());
+                metrics().relay_leads.set(i64::from(self.held.is_some()));
                 tokio::select! {
                     biased;
                     () = tokio::time::sleep(self.length / BEATS_A_LEASE) => {}
@@ -87,6 +89,7 @@ impl Lease {
                 }
             }
             tell.send_replace(None);
+            metrics().relay_leads.set(0);
             if let Err(error) = self.release().await {
                 tracing::warn!(%error, "the relay's lease could not be released; another process waits until it has expired");
             }

@@ -34,6 +34,7 @@ use store::{
     fault::{self, Fault},
     log::{self, Span},
 };
+use telemetry::trace::{self, Scope};
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 use uuid::Uuid;
 
@@ -52,6 +53,7 @@ use crate::{
         topics::TopicError,
         values::{Format, Values},
     },
+    measure::Publishing,
     position::Place,
 };
 
@@ -230,6 +232,8 @@ struct Writing {
     format: Format,
     /// A larger value is not published as it is.
     bytes_max: usize,
+    /// Names, by the number of the stream.
+    topics: [String; 3],
 }
 
 /// The next events of the log.
@@ -261,7 +265,8 @@ impl<B: Broker> Relay<B> {
         let mut broker = self.broker.clone();
         broker.limit_message_bytes(checked.message_bytes_max);
         let format = self.values.format(|stream| broker.topic(stream)).await?;
-        let writing = Writing { format, bytes_max: broker.message_bytes_max() };
+        let topics = Stream::ALL.map(|stream| broker.topic(stream));
+        let writing = Writing { format, bytes_max: broker.message_bytes_max(), topics };
         let publisher = broker.publisher().await?;
         let led = self.publish_all(&publisher, &broker, &writing, stopping, once).await;
         publisher.close().await;
@@ -304,11 +309,14 @@ impl<B: Broker> Relay<B> {
                 checked_at = Instant::now();
             }
             if !batch.events.is_empty() || !letters.is_empty() {
-                let sent = self.send(publisher, writing, &mut progress, batch, letters).await?;
+                let mut publishing = Publishing::begin();
+                let sent =
+                    self.send(publisher, writing, &mut progress, batch, letters, &mut publishing).await?;
                 if fault::is_on(Fault::NoteBeforePublish) {
                     self.note_early(&sent, &mut progress, epoch).await?;
                 }
                 let last = publisher.commit(progress.offsets.clone()).await?;
+                publishing.committed();
                 next_at = Instant::now() + PAUSE_BEHIND_COMMIT;
                 self.settle(sent, last, &mut progress).await?;
                 tokio::time::sleep_until(next_at).await;
@@ -377,6 +385,7 @@ impl<B: Broker> Relay<B> {
         progress: &mut Progress,
         mut batch: Batch,
         letters: Vec<dead_letters::Letter>,
+        publishing: &mut Publishing,
     ) -> Result<Sent, Trouble> {
         let mut sent = Sent { letters: letters.iter().map(|letter| letter.id).collect(), ..Sent::default() };
         #[cfg(debug_assertions)]
@@ -387,6 +396,7 @@ impl<B: Broker> Relay<B> {
             let Batch { events, more_waits } = batch;
             sent.events += events.len() as u64;
             log_published(&events);
+            publishing.sends(&events, &writing.topics);
             sent.to.extend(events.iter().map(|event| ((event.stream, event.lane), event.position)));
             // What is read must be sent: the positions have moved.
             let reads_on = more_waits && batches < BATCHES_A_TRANSACTION_MAX;
@@ -459,7 +469,7 @@ async fn encode_all(events: Vec<LogEvent>, writing: &Writing) -> Vec<Outgoing> {
     records
 }
 
-fn encode(event: &LogEvent, Writing { format, bytes_max }: &Writing) -> Outgoing {
+fn encode(event: &LogEvent, Writing { format, bytes_max, .. }: &Writing) -> Outgoing {
     let record = record::encode(event, format, *bytes_max);
     if record.headers.last().is_some_and(|(name, _)| *name == header::CLAIM_CHECK) {
         tracing::error!(
@@ -478,9 +488,11 @@ fn log_published(events: &[LogEvent]) {
         return;
     }
     for event in events {
-        tracing::info!(
-            event_type = event.event_type, event_id = %event.event_id, topic = event.stream.name(),
-            partition = event.lane.0, position = event.position, "Publishing event"
-        );
+        trace::within_sync(Scope::of(event.trace_context()), || {
+            tracing::info!(
+                event_type = event.event_type, event_id = %event.event_id, topic = event.stream.name(),
+                partition = event.lane.0, position = event.position, "Publishing event"
+            );
+        });
     }
 }

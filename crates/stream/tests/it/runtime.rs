@@ -39,7 +39,7 @@ async fn new_payment(store: &Store, merchant: MerchantId) -> PaymentId {
 async fn complete(store: &Store, merchant_id: MerchantId, payment_id: PaymentId) {
     let action = Action::CompletePayment { payment_id, completed_by: CompletedBy::Manual };
     let command = Command { id: CommandId(Uuid::now_v7()), merchant_id, action };
-    store.submit(Request { command, claim: None, origin: None }).await.unwrap();
+    store.submit(Request { command, claim: None, origin: None, trace: None }).await.unwrap();
 }
 
 async fn stop(running: Running) {

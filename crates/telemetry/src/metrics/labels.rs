@@ -1,8 +1,27 @@
 //! The labels of metrics. Values are constants, or numbers that settings limit.
 
-use prometheus_client::encoding::EncodeLabelSet;
+use std::fmt::{Error, Write as _};
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 
 use super::Labels;
+
+/// A currency by ISO 4217.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+pub struct Letters([u8; 3]);
+
+impl Letters {
+    /// Of three letters; `XXX`, which is no currency, of anything else.
+    pub fn of(code: &str) -> Self {
+        Self(code.as_bytes().try_into().unwrap_or(*b"XXX"))
+    }
+}
+
+impl EncodeLabelValue for Letters {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), Error> {
+        self.0.iter().try_for_each(|letter| encoder.write_char(char::from(*letter)))
+    }
+}
 
 macro_rules! labels {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),* })*) => {$(
@@ -30,9 +49,9 @@ labels! {
     Stream { stream: &'static str }
     Event { event_type: &'static str }
     Lane { lane: u16 }
-    Currency { currency: &'static str }
-    PaymentsOf { status: &'static str, currency: &'static str }
-    PlatformAccount { account: &'static str, currency: String }
+    Currency { currency: Letters }
+    PaymentsOf { status: &'static str, currency: Letters }
+    PlatformAccount { account: &'static str, currency: Letters }
     Consumer { consumer: &'static str }
     Handled { consumer: &'static str, outcome: &'static str }
     DeadLetter { consumer: &'static str, kind: &'static str }

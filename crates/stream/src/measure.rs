@@ -1,0 +1,169 @@
+//! What the relay and the consumers tell in metrics and traces.
+//!
+//! The span of a record's sending and that of its handling are parts of the trace of the request whose command made the
+//! event, as the context that lies with the event says. A replay and a redrive are traces of their own, which name that one.
+
+use std::time::Instant;
+
+use store::batch::LogEvent;
+use telemetry::{
+    metrics,
+    metrics::{Consumer, DeadLetter, Handled, Outcome, Stream as StreamLabel},
+    trace::{Kind, Span, TraceContext},
+};
+
+/// A Kafka transaction of the relay.
+pub(crate) struct Publishing {
+    began: Instant,
+    spans: Vec<Span>,
+    by_stream: [u64; 3],
+    outcome: &'static str,
+}
+
+impl Publishing {
+    pub(crate) fn begin() -> Self {
+        Self { began: Instant::now(), spans: Vec::new(), by_stream: [0; 3], outcome: "failed" }
+    }
+
+    /// `topics` by the number of their stream.
+    pub(crate) fn sends(&mut self, events: &[LogEvent], topics: &[String; 3]) {
+        for event in events {
+            let stream = event.stream.index();
+            self.by_stream[stream] += 1;
+            let trace = event.trace_context();
+            if trace.is_sampled() {
+                let topic = &topics[stream];
+                let mut span = Span::child(&trace, Kind::Producer, format!("send {topic}"));
+                describe(&mut span, event, topic, "send");
+                self.spans.push(span);
+            }
+        }
+    }
+
+    pub(crate) fn committed(mut self) {
+        self.outcome = "committed";
+        let events = store_streams();
+        for (stream, count) in events.into_iter().zip(self.by_stream) {
+            if count > 0 {
+                metrics().events_published.get_or_create(&StreamLabel { stream }).inc_by(count);
+            }
+        }
+        metrics().publish_duration.observe(self.began.elapsed());
+    }
+}
+
+/// A transaction that was not committed is sent again: its spans say so.
+impl Drop for Publishing {
+    fn drop(&mut self) {
+        metrics().publish_transactions.get_or_create(&Outcome { outcome: self.outcome }).inc();
+        if self.outcome == "failed" {
+            self.spans.iter_mut().for_each(|span| span.fail("the transaction was not committed"));
+        }
+    }
+}
+
+fn store_streams() -> [&'static str; 3] {
+    domain::event::Stream::ALL.map(domain::event::Stream::name)
+}
+
+/// What OpenTelemetry's conventions for messaging ask for.
+fn describe(span: &mut Span, event: &LogEvent, destination: &str, operation: &'static str) {
+    span.set("messaging.system", "kafka");
+    span.set("messaging.operation.name", operation);
+    span.set("messaging.operation.type", operation);
+    span.set("messaging.destination.name", destination.to_owned());
+    span.set("messaging.destination.partition.id", event.lane.0.to_string());
+    span.set("messaging.message.id", event.event_id.to_string());
+    span.set("fintech.event.type", event.event_type.clone());
+    span.set("fintech.event.position", event.position);
+}
+
+/// How a consumer comes to handle an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// For the first time: the event's trace goes on.
+    First,
+    /// Once more: a trace of its own.
+    Again,
+}
+
+/// The spans of events that a consumer handles together.
+pub(crate) fn handling(consumer: &'static str, events: &[LogEvent], how: How) -> Vec<Span> {
+    let kept = events.iter().filter(|event| event.trace.is_some_and(|trace| trace.is_sampled()));
+    let span = |event: &LogEvent| {
+        let (stream, trace) = (event.stream.name(), event.trace_context());
+        let name = format!("process {stream}");
+        let mut span = match how {
+            How::First => Span::child(&trace, Kind::Consumer, name),
+            How::Again => Span::linked(&[trace], Kind::Consumer, name),
+        };
+        describe(&mut span, event, stream, "process");
+        span.set("messaging.consumer.group.name", consumer);
+        span
+    };
+    kept.map(span).collect()
+}
+
+/// A consumer's transaction.
+pub(crate) struct Handling {
+    consumer: &'static str,
+    began: Instant,
+    spans: Vec<Span>,
+    trace: Option<TraceContext>,
+    is_committed: bool,
+}
+
+/// What became of a transaction's events.
+#[derive(Default)]
+pub(crate) struct Became {
+    pub(crate) handled: usize,
+    pub(crate) dead: usize,
+    pub(crate) parked: usize,
+    pub(crate) foreign: usize,
+}
+
+impl Handling {
+    pub(crate) fn begin(consumer: &'static str, events: &[LogEvent], how: How) -> Self {
+        let spans = handling(consumer, events, how);
+        let trace = spans.first().filter(|span| span.is_kept()).map(Span::context);
+        Self { consumer, began: Instant::now(), spans, trace, is_committed: false }
+    }
+
+    pub(crate) fn committed(mut self, became: &Became) {
+        self.is_committed = true;
+        let (metrics, consumer) = (metrics(), self.consumer);
+        let Became { handled, dead, parked, foreign } = *became;
+        for (outcome, count) in
+            [("handled", handled), ("dead", dead), ("parked", parked), ("foreign", foreign)]
+        {
+            if count > 0 {
+                metrics.consumer_events.get_or_create(&Handled { consumer, outcome }).inc_by(count as u64);
+            }
+        }
+        for (kind, count) in [("poison", dead), ("parked", parked), ("foreign", foreign)] {
+            if count > 0 {
+                metrics.dead_letters.get_or_create(&DeadLetter { consumer, kind }).inc_by(count as u64);
+                metrics.dlq_messages.get_or_create(&Consumer { consumer }).inc_by(count as u64);
+            }
+        }
+        let trace_id = self.trace.map(|trace| trace.trace_id_text());
+        metrics.consumer_duration.observe(&Consumer { consumer }, self.began.elapsed(), trace_id);
+        if dead > 0 {
+            self.spans.iter_mut().for_each(|span| span.fail("the event became a dead letter"));
+        }
+    }
+}
+
+/// What was rolled back is handled again, which its spans say.
+impl Drop for Handling {
+    fn drop(&mut self) {
+        if !self.is_committed {
+            self.spans.iter_mut().for_each(|span| span.fail("the transaction was rolled back"));
+        }
+    }
+}
+
+/// An event whose handling failed.
+pub(crate) fn retried(consumer: &'static str) {
+    metrics().consumer_events.get_or_create(&Handled { consumer, outcome: "retried" }).inc();
+}
