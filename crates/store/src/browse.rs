@@ -135,6 +135,16 @@ pub async fn withdrawal(db: &dyn Reads, id: WithdrawalId) -> Result<Option<Withd
     rows.first().map(withdrawal_from).transpose()
 }
 
+/// How many payments were made since a moment, as far as `limit`.
+pub async fn payments_since(db: &dyn Reads, from: Timestamp, limit: usize) -> Result<usize, ReadError> {
+    let sql = format!(
+        "select count(*) from (select 1 from payments where id >= $1 order by id desc limit {limit}) made"
+    );
+    let rows = db.query(&sql, vec![id_at(from.as_micros(), 0).into()]).await?;
+    let count = rows.first().map_or(Ok(0), |row| row.int(0))?;
+    Ok(usize::try_from(count).unwrap_or_default())
+}
+
 /// The least or the greatest id of a millisecond (RFC 9562, UUID version 7).
 pub(crate) fn id_at(micros: i64, rest: u64) -> Uuid {
     let millis = u64::try_from(micros / 1000).unwrap_or_default();
@@ -220,16 +230,18 @@ impl List {
     }
 }
 
-/// What all accounts of a currency and a kind hold together.
+/// What all accounts of a currency and a kind hold together, in the order of both.
 pub async fn balances(db: &dyn Reads) -> Result<Vec<(Currency, AccountKind, i128)>, ReadError> {
+    // Asked for in order, PostgreSQL sorts all accounts instead of hashing them into the few sums.
     let sql = "select currency, kind, cast(sum(balance >> 32) as bigint), \
-         cast(sum(balance & 4294967295) as bigint) from accounts group by currency, kind order by currency, kind";
+         cast(sum(balance & 4294967295) as bigint) from accounts group by currency, kind";
     let rows = db.query(sql, Vec::new()).await?;
-    rows.iter()
-        .map(|row| {
-            Ok((currency(row.text(0)?)?, account_kind(row.int(1)?)?, wide_sum(row.int(2)?, row.int(3)?)))
-        })
-        .collect()
+    let sum = |row: Row<'_>| {
+        Ok((currency(row.text(0)?)?, account_kind(row.int(1)?)?, wide_sum(row.int(2)?, row.int(3)?)))
+    };
+    let mut sums = rows.iter().map(sum).collect::<Result<Vec<_>, ReadError>>()?;
+    sums.sort_unstable_by_key(|(currency, kind, _)| (*currency, kind.number()));
+    Ok(sums)
 }
 
 /// The migrations of the database: number, name, when it was applied.

@@ -108,6 +108,21 @@ pub async fn events(
     merge.page(db, limit).await
 }
 
+/// How many events of a stream occurred at a moment or later, up to these heads. Nothing is counted: it is the difference of
+/// two positions a lane, of which one is found by halving.
+pub async fn since(
+    db: &dyn Reads,
+    heads: &[LaneHead],
+    stream: Stream,
+    from: Timestamp,
+) -> Result<i64, ReadError> {
+    let wanted = EventsWanted { stream: Some(stream), ..EventsWanted::default() };
+    let mut merge = Merge::new(&wanted, heads.iter(), 0);
+    let ends: i64 = merge.tracks.iter().map(|track| track.below).sum();
+    merge.begin_at(db, Timestamp::from_micros(from.as_micros().saturating_sub(1))).await?;
+    Ok(ends - merge.tracks.iter().map(|track| track.below).sum::<i64>())
+}
+
 /// A payment's life is short and lies in one lane: its own index has it in order.
 async fn of_subject(
     db: &dyn Reads,

@@ -19,6 +19,11 @@ use crate::{
 
 /// The least status of an error.
 pub const ERROR_STATUS_MIN: u16 = 400;
+/// The least status of an error that is not the caller's.
+pub const SERVER_ERROR_STATUS_MIN: u16 = 500;
+
+/// Requests that are counted one by one.
+const ROWS_TALLIED_MAX: usize = 100_000;
 
 /// Rows of one statement: its text is the same for all full ones, so they are prepared once.
 const ROWS_OF_AN_INSERT: usize = 16;
@@ -61,6 +66,17 @@ impl LeftOut {
     pub const fn total(&self) -> i64 {
         self.errors.saturating_add(self.changes).saturating_add(self.reads)
     }
+}
+
+/// How many requests were answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally {
+    pub since: Timestamp,
+    pub requests: i64,
+    /// Of them with [`ERROR_STATUS_MIN`] or above.
+    pub errors: i64,
+    /// Of those that were kept with [`SERVER_ERROR_STATUS_MIN`] or above; of the others nobody knows.
+    pub server_errors: i64,
 }
 
 /// Which requests are wanted; what is `None` is not asked for. Both ends of the time are inclusive.
@@ -244,6 +260,25 @@ pub async fn left_out(
     let row = rows.first().ok_or_else(|| ReadError::Invalid("a sum without a row".to_owned()))?;
     let sum = LeftOut { id: Uuid::nil(), errors: row.int(0)?, changes: row.int(1)?, reads: row.int(2)? };
     Ok((sum, floor.is_some()))
+}
+
+/// How many requests were answered since a moment, those that were not kept among them. Of those that were,
+/// [`ROWS_TALLIED_MAX`] are looked at; with more it is since a later moment.
+pub async fn tally(db: &dyn Reads, since: Timestamp) -> Result<Tally, ReadError> {
+    let from = id_at(since.as_micros(), 0);
+    let sql = format!(
+        "select count(*), coalesce(cast(sum(case when status >= {ERROR_STATUS_MIN} then 1 else 0 end) as bigint), 0), \
+         coalesce(cast(sum(case when status >= {SERVER_ERROR_STATUS_MIN} then 1 else 0 end) as bigint), 0), min(at) \
+         from (select at, status from api_requests where id >= $1 order by id desc limit {ROWS_TALLIED_MAX}) newest"
+    );
+    let rows = db.query(&sql, vec![from.into()]).await?;
+    let row = rows.first().ok_or_else(|| ReadError::Invalid("a sum without a row".to_owned()))?;
+    let (kept, errors, server_errors) = (row.int(0)?, row.int(1)?, row.int(2)?);
+    let is_full = usize::try_from(kept).is_ok_and(|kept| kept >= ROWS_TALLIED_MAX);
+    let since = row.opt_int(3)?.filter(|_| is_full).map_or(since, moment);
+    let (left_out, _) = left_out(db, Some(id_at(since.as_micros(), 0)), None).await?;
+    let (requests, errors) = (kept.saturating_add(left_out.total()), errors.saturating_add(left_out.errors));
+    Ok(Tally { since, requests, errors, server_errors })
 }
 
 /// Deletes what came before a moment, at most `limit` rows of each table; gives of how many of the longer one.
