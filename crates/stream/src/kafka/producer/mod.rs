@@ -9,6 +9,7 @@
 //! their order, under their old sequence numbers. After anything else the producer is of no more use: a new one fences
 //! it, ends its transaction, and looks at what was really published.
 
+mod answer;
 mod batch;
 mod cluster;
 mod connection;
@@ -29,7 +30,6 @@ use kafka_protocol::{
         ProducerId as WireId, TopicName, TransactionalId,
         add_partitions_to_txn_request::AddPartitionsToTxnTopic,
         produce_request::{PartitionProduceData, TopicProduceData},
-        produce_response::ProduceResponse,
     },
     protocol::StrBytes,
 };
@@ -395,79 +395,6 @@ impl Producer {
                 return Err(ProduceError::from_code(code, "partitions were not added to the transaction"));
             }
         }
-        Ok(())
-    }
-
-    fn receive_all(&mut self) -> Result<(), ProduceError> {
-        while let Some(broker) = self.in_flight.keys().next().copied() {
-            self.receive(broker)?;
-        }
-        Ok(())
-    }
-
-    /// Takes in the answer to the oldest request to a broker.
-    fn receive(&mut self, broker: i32) -> Result<(), ProduceError> {
-        let Some(waiting) = self.in_flight.get_mut(&broker) else { return Ok(()) };
-        let Some(InFlight { version, batches }) = waiting.pop_front() else { return Ok(()) };
-        if waiting.is_empty() {
-            self.in_flight.remove(&broker);
-        }
-        let answer = self.cluster.broker(broker)?.receive::<ProduceRequest>(version)?;
-        let mut batches: BTreeMap<Place, Sealed> =
-            batches.into_iter().map(|sealed| (sealed.place, sealed)).collect();
-        self.take_in(&answer, &mut batches)?;
-        if let Some((_, sealed)) = batches.pop_first() {
-            let topic = self.cluster.topic(sealed.place.0.number());
-            return Err(ProduceError::Failed(format!("the broker says nothing about {topic}")));
-        }
-        Ok(())
-    }
-
-    fn take_in(
-        &mut self,
-        answer: &ProduceResponse,
-        batches: &mut BTreeMap<Place, Sealed>,
-    ) -> Result<(), ProduceError> {
-        for topic in &answer.responses {
-            let number = self.cluster.number(&topic.name.0, topic.topic_id);
-            let Some(known) = number.and_then(Topic::from_number) else { continue };
-            for partition in &topic.partition_responses {
-                let place = (known, partition.index);
-                let Some(sealed) = batches.remove(&place) else { continue };
-                let Some(code) = partition.error_code.err() else {
-                    let first = partition.base_offset;
-                    let batch = Extent { first, last: first + i64::from(sealed.count) - 1 };
-                    self.extents.entry(place).or_insert(batch).add(batch);
-                    continue;
-                };
-                self.take_rejection(code, partition.error_message.as_deref(), sealed)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn take_rejection(
-        &mut self,
-        code: ResponseError,
-        said: Option<&str>,
-        sealed: Sealed,
-    ) -> Result<(), ProduceError> {
-        let topic = self.cluster.topic(sealed.place.0.number());
-        if matches!(code, ResponseError::UnknownTopicId | ResponseError::InconsistentTopicId) {
-            return Err(ProduceError::TopicMadeAnew(topic.to_owned()));
-        }
-        let what = format!("{topic} partition {} ({})", sealed.place.1, said.unwrap_or("no more is said"));
-        let error = ProduceError::from_code(code, &what);
-        // Behind a batch that was sent away the next ones have the wrong number, until it is there.
-        let follows_rejected = code == ResponseError::OutOfOrderSequenceNumber
-            && self.rejected.iter().any(|before| before.place == sealed.place);
-        if !error.is_passing() && !follows_rejected {
-            return Err(error);
-        }
-        if !follows_rejected {
-            self.rejection = Some(error);
-        }
-        self.rejected.push(sealed);
         Ok(())
     }
 
