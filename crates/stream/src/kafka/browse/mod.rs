@@ -8,6 +8,7 @@
 mod cursor;
 mod filter;
 mod message;
+mod offsets;
 mod page;
 mod scan;
 mod tail;
@@ -29,6 +30,7 @@ use tokio::{sync::Semaphore, task::JoinError, time::timeout};
 pub use cursor::{Cursor, CursorError, Order};
 pub use filter::Filter;
 pub use message::{Avro, Header, Message};
+pub use offsets::{Offsets, POSITIONS_MAX};
 pub use page::{Ended, MESSAGES_A_PAGE_MAX, Page, Wanted};
 pub use tail::{TAIL_MAX, Tail};
 pub use topics::{Entry, Group, GroupPartition, Member, Partition, Topic};
