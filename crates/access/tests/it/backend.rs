@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use domain::time::Timestamp;
@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 /// How long anything may take before a test gives up; far above what it should take.
 const PATIENCE: Duration = Duration::from_mins(1);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 #[derive(Clone, Copy, Debug)]
 pub enum Backend {
@@ -103,11 +104,13 @@ impl Drop for Bench {
 
 /// Looks until it is so.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F) {
-    let deadline = Instant::now() + PATIENCE;
-    while !look().await {
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let mut looks = tokio::time::interval(BETWEEN_LOOKS);
+    let found = tokio::time::timeout(PATIENCE, async {
+        while !look().await {
+            looks.tick().await;
+        }
+    });
+    assert!(found.await.is_ok(), "waited {PATIENCE:?} in vain for {what}");
 }
 
 async fn open(database: &Database, clock: &Arc<AtomicI64>) -> Store {
