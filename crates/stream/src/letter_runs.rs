@@ -338,12 +338,7 @@ impl Held {
     async fn take(&self, transaction: &mut dyn Transaction, now: Timestamp) -> Result<bool, ReadError> {
         let sql = "update dead_letter_run_held set run = $1, holder = $2, beat_at = $3 \
              where number = 1 and (holder is null or beat_at < $4)";
-        let params = vec![
-            self.run.into(),
-            self.me.into(),
-            now.as_micros().into(),
-            silent_before(now).into(),
-        ];
+        let params = vec![self.run.into(), self.me.into(), now.as_micros().into(), silent_before(now).into()];
         Ok(transaction.execute(sql, params).await? == 1)
     }
 
@@ -370,8 +365,7 @@ impl Held {
         }
         let sql = "update dead_letter_run_letters set outcome = $3, handled = $4, failure = $5 \
              where run = $1 and number = $2 and outcome is null";
-        let mut params: Vec<Value> =
-            vec![self.run.into(), i64::try_from(number).unwrap_or(i64::MAX).into()];
+        let mut params: Vec<Value> = vec![self.run.into(), i64::try_from(number).unwrap_or(i64::MAX).into()];
         params.extend(outcome.columns());
         let noted = transaction.execute(sql, params).await?;
         let sql = "update dead_letter_runs set done = done + $2 where id = $1";
