@@ -105,7 +105,7 @@ pub const EVENT_HEADERS: &[Header] = &[
         "traceparent",
         "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
         "00-01a216aad77a761198947ac326f68bf7-98947ac326f68bf9-00",
-        "W3C Trace Context: all events of a request are one trace, and each is a span of it.",
+        "W3C Trace Context: the trace of the request that it came of, and in it the span of the command.",
     ),
     Header {
         name: "claim-check",
