@@ -74,6 +74,13 @@ fn whatever_is_in_the_hand_leads_to_its_page(server: &mut Server) {
     }
     holds(&pages.page("/search?q=fk_live_zzzz"), &["Nothing was found", "API keys"]);
 
+    // What was proved, by the id of the run.
+    let told = server.run(&["reconcile", "--json"]);
+    assert_eq!(told.code, Some(0), "{}{}", told.stdout, told.stderr);
+    let listed = pages.page("/reconciliation");
+    let (_, run) = listed.split_once("<a href=\"/reconciliation/").unwrap();
+    assert_eq!(found(&pages, &run[..36]), format!("/reconciliation/{}", &run[..36]));
+
     // What was done by hand, by the id of its request.
     let export = pages.get("/payments.csv").expect(200);
     let request = export.header("x-request-id").unwrap().to_owned();

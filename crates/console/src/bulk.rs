@@ -1,200 +1,163 @@
 //! Many dead letters at once: handled again or given up one by one, at a pace, with what became of each.
 //!
-//! A run lives in the process that began it, and so does what is known of it; what it has done is in the table and in the
-//! audit log. Cut off, it is begun again: a letter that was ended is passed over.
+//! A run is carried out by the process that began it, and stands in the database as far as it has come
+//! ([`stream::letter_runs`]): any process shows it. One whose process is gone is cut off, and goes on when somebody takes it
+//! up, in whichever process that is: where it was, with the letters that it was begun with.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
-use domain::time::Timestamp;
 use store::{audit::Actor, error::ReadError};
-use stream::redrive::{self, Letter};
+use stream::{
+    letter_runs::{self, Action, BEAT_INTERVAL, Held, Outcome, Plan, Run, Taken},
+    redrive::{self, Letter},
+};
 use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
-use crate::state::Console;
+use crate::{fault::Fault, state::Console};
 
 /// Letters of one run.
 pub const LETTERS_MAX: usize = 1_000;
-/// Runs that are remembered, the one that goes on among them.
-const RUNS_KEPT_MAX: usize = 20;
 /// Letters a second, as people may choose; the first one unless they do.
 pub const PACES: [u32; 3] = [50, 10, 200];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    Redrive,
-    Discard,
+/// Why nothing was begun.
+pub enum Refused {
+    /// Another run is under way.
+    Busy(Uuid),
+    /// There is no such run.
+    Unknown,
+    Fault(Fault),
 }
 
-impl Action {
-    pub fn of_name(name: &str) -> Option<Self> {
-        match name {
-            "redrive" => Some(Self::Redrive),
-            "discard" => Some(Self::Discard),
-            _ => None,
-        }
+/// A letter of a run, and what has become of it.
+type Item = (Letter, Option<Outcome>);
+
+/// Begins a run, unless another one is under way. The same one again is the one that runs.
+pub async fn begin(console: &Console, plan: Plan, letters: Vec<Letter>, actor: Actor) -> Result<(), Refused> {
+    let taken = console.read(letter_runs::begin(console.store(), &plan, &letters, &actor)).await;
+    if let Some(held) = held(taken.map_err(Refused::Fault)?)? {
+        let items = letters.into_iter().map(|letter| (letter, None)).collect();
+        let pace = pace(plan.letters_a_second);
+        tokio::spawn(Worker { console: console.clone(), held, actor, pace }.work(plan.action, items));
     }
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Redrive => "redrive",
-            Self::Discard => "discard",
-        }
-    }
-}
-
-/// What became of a letter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Handled, with so many of the same subject.
-    Handled(usize),
-    /// It failed again and stays, for this reason.
-    Failed(String),
-    /// A letter of the same subject came before it in this run.
-    WithAnother,
-    Discarded,
-    /// It was ended meanwhile.
-    NotOpen,
-    /// The run stopped before it.
-    NotTried,
-}
-
-/// Many letters on their way.
-#[derive(Debug)]
-pub struct Run {
-    pub id: Uuid,
-    pub action: Action,
-    pub begun_at: Timestamp,
-    pub by: String,
-    pub reason: String,
-    pub letters: Vec<Letter>,
-    progress: Mutex<Progress>,
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct Progress {
-    /// Of the letters, in their order, as far as the run has come.
-    pub outcomes: Vec<Outcome>,
-    pub ended_at: Option<Timestamp>,
-    /// Why it ended before its end.
-    pub trouble: Option<String>,
-}
-
-impl Run {
-    pub fn progress(&self) -> Progress {
-        self.held().clone()
-    }
-
-    fn held(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The runs of this process.
-#[derive(Default)]
-pub struct Runs(Mutex<VecDeque<Arc<Run>>>);
-
-/// What a run is begun with.
-pub struct Plan {
-    /// Of the form, so that it runs once however often the form is sent.
-    pub id: Uuid,
-    pub action: Action,
-    pub letters: Vec<Letter>,
-    pub letters_a_second: u32,
-}
-
-impl Runs {
-    pub fn find(&self, id: Uuid) -> Option<Arc<Run>> {
-        self.held().iter().find(|run| run.id == id).cloned()
-    }
-
-    /// The newest first.
-    pub fn latest(&self) -> Vec<Arc<Run>> {
-        self.held().iter().rev().cloned().collect()
-    }
-
-    fn held(&self) -> MutexGuard<'_, VecDeque<Arc<Run>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Begins a run, unless another one is under way: it is given back then. The same one again is the one that runs.
-pub fn begin(console: &Console, plan: Plan, actor: Actor) -> Result<(), Uuid> {
-    let mut runs = console.runs().held();
-    if runs.iter().any(|run| run.id == plan.id) {
-        return Ok(());
-    }
-    if let Some(busy) = runs.iter().find(|run| run.held().ended_at.is_none()) {
-        return Err(busy.id);
-    }
-    let run = Arc::new(Run {
-        id: plan.id,
-        action: plan.action,
-        begun_at: console.now(),
-        by: actor.name.clone(),
-        reason: actor.why.clone(),
-        letters: plan.letters,
-        progress: Mutex::default(),
-    });
-    if runs.len() >= RUNS_KEPT_MAX {
-        runs.pop_front();
-    }
-    runs.push_back(run.clone());
-    let pace = Duration::from_secs(1) / plan.letters_a_second.max(1);
-    tokio::spawn(carry_out(console.clone(), run, actor, pace));
     Ok(())
 }
 
-async fn carry_out(console: Console, run: Arc<Run>, actor: Actor, pace: Duration) {
-    let mut ticks = interval(pace);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut seen = HashSet::new();
-    for letter in &run.letters {
-        // What failed once for a subject fails for all of its letters.
-        let subject = letter.subject_id.map(|subject| (letter.consumer.clone(), subject));
-        let is_first = subject.is_none_or(|subject| seen.insert(subject));
-        let outcome = match run.action {
-            Action::Redrive if !is_first => Ok(Outcome::WithAnother),
-            Action::Redrive => {
-                ticks.tick().await;
-                redrive_one(&console, letter, &actor).await
+/// Goes on with a run that was left. One that goes on, or has come to its end, stays as it is.
+pub async fn take_up(console: &Console, run: &Run, actor: Actor) -> Result<(), Refused> {
+    let taken = console.read(letter_runs::take_up(console.store(), run.id, &actor)).await;
+    if let Some(held) = held(taken.map_err(Refused::Fault)?)? {
+        // Read when it is held: whoever worked on it before notes nothing any more.
+        let items = console.read(letter_runs::letters(console.db(), run.id)).await.map_err(Refused::Fault)?;
+        let pace = pace(run.letters_a_second);
+        tokio::spawn(Worker { console: console.clone(), held, actor, pace }.work(run.action, items));
+    }
+    Ok(())
+}
+
+fn held(taken: Taken) -> Result<Option<Held>, Refused> {
+    match taken {
+        Taken::Held(held) => Ok(Some(held)),
+        Taken::Already => Ok(None),
+        Taken::Busy(other) => Err(Refused::Busy(other)),
+        Taken::Unknown => Err(Refused::Unknown),
+    }
+}
+
+fn pace(letters_a_second: u32) -> Duration {
+    Duration::from_secs(1) / letters_a_second.max(1)
+}
+
+/// Whoever carries a run out.
+struct Worker {
+    console: Console,
+    held: Held,
+    actor: Actor,
+    pace: Duration,
+}
+
+impl Worker {
+    async fn work(self, action: Action, items: Vec<Item>) {
+        let beats = tokio::spawn(beat(self.held.clone()));
+        let worked = self.letters(action, items).await;
+        beats.abort();
+        let run = self.held.run();
+        let trouble = match worked {
+            Ok(true) => None,
+            Ok(false) => {
+                tracing::warn!(%run, "a run over dead letters was taken up by somebody else");
+                return;
             }
-            Action::Discard => {
-                ticks.tick().await;
-                discard_one(&console, letter, &actor).await
+            Err(error) => {
+                tracing::warn!(%error, %run, "a run over dead letters stopped");
+                Some(error.to_string())
             }
         };
-        match outcome {
-            Ok(outcome) => run.held().outcomes.push(outcome),
-            Err(error) => {
-                tracing::warn!(%error, run = %run.id, "a run over dead letters stopped");
-                run.held().trouble = Some(error.to_string());
-                break;
-            }
+        // In vain, it is cut off: others hear of it no more.
+        if let Err(error) = self.held.end(trouble.as_deref()).await {
+            tracing::warn!(%error, %run, "the end of a run over dead letters could not be noted");
         }
     }
-    let mut progress = run.held();
-    progress.outcomes.resize(run.letters.len(), Outcome::NotTried);
-    progress.ended_at = Some(console.now());
+
+    /// Gives whether the run was held to its end.
+    async fn letters(&self, action: Action, items: Vec<Item>) -> Result<bool, ReadError> {
+        let mut ticks = interval(self.pace);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seen = HashSet::new();
+        for (number, (letter, before)) in items.iter().enumerate() {
+            // What failed once for a subject fails for all of its letters.
+            let subject = letter.subject_id.map(|subject| (letter.consumer.as_str(), subject));
+            let is_first = subject.is_none_or(|subject| seen.insert(subject));
+            if before.is_some() {
+                continue;
+            }
+            let outcome = match action {
+                Action::Redrive if !is_first => Outcome::WithAnother,
+                Action::Redrive => {
+                    ticks.tick().await;
+                    self.redrive(letter).await?
+                }
+                Action::Discard => {
+                    ticks.tick().await;
+                    self.discard(letter).await?
+                }
+            };
+            if !self.held.note(number, &outcome).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn redrive(&self, letter: &Letter) -> Result<Outcome, ReadError> {
+        let Some(consumer) = self.console.consumer(&letter.consumer) else {
+            return Ok(Outcome::Failed("this program has no such consumer".to_owned()));
+        };
+        let redriven = redrive::redrive(self.console.store(), consumer, letter, &self.actor).await?;
+        Ok(match redriven.failed {
+            Some(reason) => Outcome::Failed(reason),
+            None if redriven.handled == 0 => Outcome::NotOpen,
+            None => Outcome::Handled(redriven.handled),
+        })
+    }
+
+    async fn discard(&self, letter: &Letter) -> Result<Outcome, ReadError> {
+        let was_open = redrive::discard(self.console.store(), letter, &self.actor).await?;
+        Ok(if was_open { Outcome::Discarded } else { Outcome::NotOpen })
+    }
 }
 
-async fn redrive_one(console: &Console, letter: &Letter, actor: &Actor) -> Result<Outcome, ReadError> {
-    let Some(consumer) = console.consumer(&letter.consumer) else {
-        return Ok(Outcome::Failed("this program has no such consumer".to_owned()));
-    };
-    let redriven = redrive::redrive(console.store(), consumer, letter, actor).await?;
-    Ok(match redriven.failed {
-        Some(reason) => Outcome::Failed(reason),
-        None if redriven.handled == 0 => Outcome::NotOpen,
-        None => Outcome::Handled(redriven.handled),
-    })
-}
-
-async fn discard_one(console: &Console, letter: &Letter, actor: &Actor) -> Result<Outcome, ReadError> {
-    let was_open = redrive::discard(console.store(), letter, actor).await?;
-    Ok(if was_open { Outcome::Discarded } else { Outcome::NotOpen })
+/// A letter may take longer than others wait for a sign of life.
+async fn beat(held: Held) {
+    let mut beats = interval(BEAT_INTERVAL);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        beats.tick().await;
+        match held.beat().await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => tracing::debug!(%error, "a run over dead letters could not be heard of"),
+        }
+    }
 }

@@ -2,10 +2,7 @@
 //! second, and by a loop while somebody follows it live. So a viewer costs the same whatever the others do.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -22,11 +19,16 @@ use stream::{
     relay::status::{Status, status},
 };
 use tokio::{
+    join,
     sync::watch,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval},
 };
 
-use crate::pages::live;
+use crate::{
+    flow::{Flow, flow},
+    kept::Kept,
+    pages::live,
+};
 
 /// Between two looks while somebody follows.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -36,8 +38,9 @@ pub const FRESH: Duration = Duration::from_secs(15);
 const KEPT_MICROS: i64 = 1_000_000;
 /// Balances are summed over all accounts: not as often as the rest.
 const BALANCES_KEPT_MICROS: i64 = 15_000_000;
-/// With very many accounts their sums come a look later.
-const BALANCES_WAITED_FOR: Duration = Duration::from_millis(250);
+const FLOW_KEPT_MICROS: i64 = 5_000_000;
+/// With very many accounts their sums come a look later; and so does what went on when very much did.
+const WAITED_FOR: Duration = Duration::from_millis(250);
 /// Between which the rate of events is taken.
 const RATE_MICROS_MIN: i64 = 1_000_000;
 
@@ -53,6 +56,8 @@ pub struct Pulse {
     /// `None`: without Kafka nothing is published.
     pub relay: Option<Status>,
     pub last_ended_run: Option<StoredRun>,
+    /// `None`: it is being found out for the first time.
+    pub flow: Option<Arc<Flow>>,
     /// `None`: they are being summed for the first time.
     pub balances: Option<Arc<Balances>>,
 }
@@ -106,8 +111,8 @@ struct Shared {
     /// Held by whoever looks, so that one looks at a time.
     looking: tokio::sync::Mutex<()>,
     is_followed: Mutex<bool>,
-    balances: watch::Sender<Option<Arc<Balances>>>,
-    is_summing: AtomicBool,
+    balances: Kept<Balances>,
+    flow: Kept<Flow>,
 }
 
 impl Pulses {
@@ -118,8 +123,8 @@ impl Pulses {
             latest: watch::Sender::new(None),
             looking: tokio::sync::Mutex::default(),
             is_followed: Mutex::new(false),
-            balances: watch::Sender::new(None),
-            is_summing: AtomicBool::new(false),
+            balances: Kept::new(BALANCES_KEPT_MICROS),
+            flow: Kept::new(FLOW_KEPT_MICROS),
         }))
     }
 
@@ -167,31 +172,10 @@ impl Pulses {
         }
     }
 
-    /// As they were summed last. What is old is summed anew beside those who look, who wait for it this long.
+    /// As they were summed last.
     pub async fn balances(&self, patience: Duration) -> Option<Arc<Balances>> {
-        let mut summed = self.0.balances.subscribe();
-        let kept = summed.borrow_and_update().clone();
-        let now = self.0.store.now().as_micros();
-        if kept.as_ref().is_some_and(|kept| now - kept.at.as_micros() < BALANCES_KEPT_MICROS) {
-            return kept;
-        }
-        if !self.0.is_summing.swap(true, Ordering::AcqRel) {
-            tokio::spawn(self.clone().sum());
-        }
-        // In vain: those of before, if there are any.
-        let _ = timeout(patience, summed.changed()).await;
-        self.0.balances.borrow().clone()
-    }
-
-    async fn sum(self) {
-        let at = self.0.store.now();
-        match sums(&self.0.store).await {
-            Ok(sums) => {
-                self.0.balances.send_replace(Some(Arc::new(Balances { at, sums })));
-            }
-            Err(error) => tracing::debug!(%error, "the console could not sum the balances"),
-        }
-        self.0.is_summing.store(false, Ordering::Release);
+        let store = self.0.store.clone();
+        self.0.balances.get(store.now(), patience, sums(store)).await
     }
 
     async fn look(&self, now: Timestamp, before: Option<&Pulse>) -> Result<Pulse, ReadError> {
@@ -204,7 +188,9 @@ impl Pulses {
             }
         }
         let runs = runs::list(db, 10).await?;
-        let balances = self.balances(BALANCES_WAITED_FOR).await;
+        let store = self.0.store.clone();
+        let flow = self.0.flow.get(now, WAITED_FOR, flow(store));
+        let (balances, flow) = join!(self.balances(WAITED_FOR), flow);
         Ok(Pulse {
             at: now,
             events,
@@ -213,6 +199,7 @@ impl Pulses {
             lags: lags(db, now).await?,
             relay: if self.0.is_published { Some(status(db, now).await?) } else { None },
             last_ended_run: runs.into_iter().find(|run| run.state == State::Ended),
+            flow,
             balances,
         })
     }
@@ -231,9 +218,11 @@ fn rates(now: Timestamp, events: [i64; 3], before: Option<&Pulse>) -> [i64; 3] {
     rates
 }
 
-async fn sums(store: &Store) -> Result<Vec<Sum>, ReadError> {
+async fn sums(store: Store) -> Result<Balances, ReadError> {
+    let at = store.now();
     let sums = store::browse::balances(store.reads()).await?;
-    Ok(sums.into_iter().map(|(currency, kind, minor)| Sum { currency, kind, minor }).collect())
+    let sums = sums.into_iter().map(|(currency, kind, minor)| Sum { currency, kind, minor }).collect();
+    Ok(Balances { at, sums })
 }
 
 /// Whose account it is, for people.

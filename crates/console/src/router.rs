@@ -68,13 +68,14 @@ fn money() -> Router<Console> {
 /// How events travel, and what was left behind.
 fn event_system() -> Router<Console> {
     use crate::pages::{
-        consumer, consumers, dead_letter, dead_letters, dead_letters_bulk, messages, messages_export, relay,
-        restart, tail, topics,
+        consumer, consumers, dead_letter, dead_letters, dead_letters_bulk, dead_letters_run, messages,
+        messages_export, relay, restart, tail, topics,
     };
     Router::new()
         .route("/dead-letters", get(dead_letters::list))
         .route("/dead-letters/bulk", get(dead_letters_bulk::dry_run).post(dead_letters_bulk::begin))
-        .route("/dead-letters/runs/{id}", get(dead_letters_bulk::run))
+        .route("/dead-letters/runs/{id}", get(dead_letters_run::show))
+        .route("/dead-letters/runs/{id}/go-on", post(dead_letters_run::go_on))
         .route("/dead-letters/{id}", get(dead_letter::show))
         .route("/dead-letters/{id}/redrive", post(dead_letter::redrive))
         .route("/dead-letters/{id}/discard", post(dead_letter::discard))

@@ -12,7 +12,7 @@ use stream::{
 };
 use tokio::sync::{Notify, Semaphore};
 
-use crate::{bulk::Runs, fault::Fault, pages::live::FOLLOWERS_MAX, pulse::Pulses};
+use crate::{fault::Fault, pages::live::FOLLOWERS_MAX, pulse::Pulses};
 
 /// For one query of a page; the browser of a person is not kept waiting for longer.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,7 +67,6 @@ struct Inner {
     followers: Arc<Semaphore>,
     sign_ins: Slowdown,
     browser: Option<Browser>,
-    runs: Runs,
     tails: Arc<Semaphore>,
 }
 
@@ -78,10 +77,10 @@ impl Console {
             Transport::Kafka(settings) => Some(Browser::new(settings.as_ref().clone(), parts.values.clone())),
         };
         let pulses = Pulses::new(parts.store.clone(), browser.is_some());
-        let (sign_ins, runs) = (Slowdown::default(), Runs::default());
+        let sign_ins = Slowdown::default();
         let tails = Arc::new(Semaphore::new(TAILS_MAX));
         let followers = Arc::new(Semaphore::new(FOLLOWERS_MAX));
-        Self(Arc::new(Inner { parts, pulses, followers, sign_ins, browser, runs, tails }))
+        Self(Arc::new(Inner { parts, pulses, followers, sign_ins, browser, tails }))
     }
 
     pub fn store(&self) -> &Store {
@@ -140,11 +139,6 @@ impl Console {
 
     pub fn consumer(&self, name: &str) -> Option<&Arc<dyn Consumer>> {
         self.consumers().iter().find(|consumer| consumer.name() == name)
-    }
-
-    /// What goes on over many dead letters.
-    pub fn runs(&self) -> &Runs {
-        &self.0.runs
     }
 
     pub fn tails(&self) -> &Arc<Semaphore> {

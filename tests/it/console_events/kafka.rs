@@ -24,7 +24,7 @@ fn the_first_users_find_their_messages() {
     let server = kafka.server(Kind::Postgres, &[]);
     let visitor = Visitor::new(&server);
     let merchant = server.merchant();
-    server.completed_payment(&merchant, 100);
+    let paid = server.completed_payment(&merchant, 100);
     kafka.hold_the_log(&server);
     let topic = kafka.topic("payment-events");
     let topics = visitor.page("/topics");
@@ -51,6 +51,7 @@ fn the_first_users_find_their_messages() {
         assert!(visitor.page(&led).contains(&format!("/events/payment-events/{lane}/{position}")));
     }
     visitor.get(&format!("/topics/payment-events/messages?partition={lane}&position=3")).expect(404);
+    the_timeline_says_where(&visitor, &page_of(&paid), &topic, &found);
     eventually("the relay that has noted all", || {
         let page = visitor.page("/relay");
         (page.contains("0 events") && page.contains("held") && page.contains(&topic)).then_some(())
@@ -59,6 +60,30 @@ fn the_first_users_find_their_messages() {
         let page = visitor.page("/consumers/payment_log");
         (page.contains("127.0.0.1") && page.contains(&group)).then_some(())
     });
+}
+
+/// The console's page of what the API has under a path.
+fn page_of(path: &str) -> String {
+    format!("/payments/{}", path.rsplit('/').next().unwrap())
+}
+
+/// A timeline is there without Kafka, and has partition and offset of each event when it is asked to: by a link, or by the
+/// same link as soon as it is there.
+fn the_timeline_says_where(visitor: &Visitor, payment: &str, topic: &str, found: &[String]) {
+    let page = visitor.page(payment);
+    assert!(page.contains("<a href=\"?kafka=yes\" hx-get=\"?kafka=yes\" hx-trigger=\"load\""), "{page}");
+    assert!(!page.contains("offset"), "Kafka was not asked");
+    let page = visitor.page(&format!("{payment}?kafka=yes"));
+    let (places, mut expected) = (all_between(&page, "<a href=\"/topics/", "</a>"), found.to_vec());
+    expected.reverse();
+    let expected: Vec<String> = expected
+        .iter()
+        .map(|place| {
+            let (partition, offset) = place.split_once('/').unwrap();
+            format!("{topic}/messages/{place}\">partition {partition}, offset {offset}")
+        })
+        .collect();
+    assert_eq!(places, expected, "{page}");
 }
 
 /// Binary bytes, a megabyte, ten thousand headers, markup: shown, cut, and had whole.
@@ -111,7 +136,7 @@ fn a_kafka_that_is_away_is_said() {
     let server = Server::start_with(Kind::Sqlite, &[("Kafka__BootstrapServers", "127.0.0.1:9")]);
     let visitor = Visitor::new(&server);
     let merchant = server.merchant();
-    server.payment(&merchant, 100);
+    let payment = page_of(&server.payment(&merchant, 100));
     for path in [
         "/topics",
         "/topics/payment-events",
@@ -123,6 +148,12 @@ fn a_kafka_that_is_away_is_said() {
         assert!(answer.text.contains("Kafka is not available"), "{path}: {}", answer.text);
         assert!(asked_at.elapsed() < AWAY_MAX, "{path} took {:?}", asked_at.elapsed());
     }
+    // A timeline does not wait for Kafka, and not long when it is asked to.
+    assert!(visitor.page(&payment).contains("Where they are on Kafka"));
+    let asked_at = Instant::now();
+    let page = visitor.page(&format!("{payment}?kafka=yes"));
+    assert!(page.contains("Where they are on Kafka is not known: ") && page.contains("PaymentCreated"));
+    assert!(asked_at.elapsed() < AWAY_MAX, "{:?}", asked_at.elapsed());
     let page = visitor.page("/consumers/payment_log");
     assert!(page.contains("What Kafka knows of the group is not shown"), "{page}");
     assert!(visitor.page("/relay").contains("2 events, the oldest is"), "it waits in the log");

@@ -2,9 +2,11 @@
 
 mod consumers;
 mod dead_letters;
+mod home;
 mod kafka;
 mod messages;
 mod rights;
+mod runs;
 
 use crate::support::{
     client::{Answer, Client, Content},

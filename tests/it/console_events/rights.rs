@@ -68,6 +68,9 @@ fn roles_decide_what_is_seen_and_two_operators_what_touches_much() {
     assert!(ben.page(&asked).contains("another operator has to approve it"));
     assert!(ben.page("/approvals").contains("Somebody else has to decide"));
     assert_eq!(server.query("select count(*) from dead_letters where state = 2"), ["0"]);
+    let asked = uuid::Uuid::parse_str(&server.query("select lower(hex(id)) from approvals")[0]).unwrap();
+    let found = led_to(&viewer.get(&format!("/search?q={asked}")));
+    assert!(viewer.page(&found).contains("Redrive all dead letters of one reason"), "{found}");
     decide(&anna, &server);
     eventually("the redrive", || {
         let left = server.query("select count(*) from dead_letters where state = 1 and consumer = 'probe'");

@@ -2,17 +2,12 @@
 
 use axum::http::StatusCode;
 use stream::kafka::{
-    browse::{BrowseError, Browser, Cursor, Ended, Filter, Message, Order, Wanted as Asked},
+    browse::{BrowseError, Browser, Cursor, Ended, Message, Wanted as Asked},
     record::header,
 };
 
 use super::{Found, Wanted};
 use crate::fault::Fault;
-
-/// Records that are looked at to come near a position, before the rest is read.
-const STEPS_MAX: usize = 12;
-/// Records that hold a position's digits, of which one is it.
-const CANDIDATES_MAX: usize = 200;
 
 pub async fn look(browser: &Browser, topic: &str, wanted: &Wanted, limit: usize) -> Result<Found, Fault> {
     let cursor: Option<Cursor> = match &wanted.after {
@@ -40,44 +35,24 @@ pub async fn look(browser: &Browser, topic: &str, wanted: &Wanted, limit: usize)
     })
 }
 
-/// The record of a position of the log in a partition. A record takes one offset at least, so a record that is seen tells
-/// where the one that is looked for lies at the earliest.
+/// The record of a position of the log in a partition.
 pub async fn at_position(
     browser: &Browser,
     topic: &str,
     partition: u16,
     position: i64,
 ) -> Result<Option<Message>, Fault> {
-    let asked = |from_offset: i64, filter: Filter, messages_max| Asked {
-        topic: topic.to_owned(),
-        partition: Some(partition.into()),
-        order: Order::Oldest,
-        from_offset: Some(from_offset),
-        since: None,
-        until: None,
-        filter,
-        messages_max,
-        cursor: None,
-    };
-    let mut from = position.saturating_sub(1).max(0);
-    for _ in 0..STEPS_MAX {
-        let page = browser.page(asked(from, Filter::default(), 1)).await.map_err(fault)?;
-        let Some(message) = page.messages.into_iter().next() else { return Ok(None) };
-        match position_of(&message) {
-            Some(found) if found == position => return Ok(Some(message)),
-            Some(found) if found < position => from = message.offset.saturating_add(position - found),
-            // A record of others, or of a later event: what is before it was deleted.
-            Some(_) => return Ok(None),
-            None => from = message.offset + 1,
-        }
+    let partition = i32::from(partition);
+    let found = browser.offsets(topic, partition, vec![position]).await.map_err(fault)?;
+    match found.offsets.first() {
+        Some(Some(offset)) => browser.message(topic, partition, *offset).await.map_err(fault),
+        _ if !found.is_whole => Err(Fault::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Not now",
+            "The message was not found in time. Try again.",
+        )),
+        _ => Ok(None),
     }
-    let filter = Filter {
-        header_name: Some(header::POSITION.to_owned()),
-        header_value: Some(position.to_string()),
-        ..Filter::default()
-    };
-    let page = browser.page(asked(from, filter, CANDIDATES_MAX)).await.map_err(fault)?;
-    Ok(page.messages.into_iter().find(|message| position_of(message) == Some(position)))
 }
 
 pub fn position_of(message: &Message) -> Option<i64> {

@@ -7,6 +7,7 @@ pub mod filter;
 pub mod kafka;
 pub mod line;
 pub mod log;
+pub mod places;
 pub mod source;
 pub mod tail;
 

@@ -44,15 +44,18 @@ struct ApprovalRow {
     is_own: bool,
 }
 
-/// `GET /approvals`
+/// `GET /approvals`; with `?id=` one of them.
 pub async fn list(
     State(console): State<Console>,
     visit: Visit,
     mut params: Params,
 ) -> Result<Response, Fault> {
     let after = params.after().map(|key| key.id);
-    // One more than is shown tells whether there is more.
-    let mut found = console.read(approvals::list(console.db(), after, ROWS + 1)).await?;
+    let mut found = match params.uuid("id") {
+        Some(id) => console.read(approvals::get(console.db(), id)).await?.into_iter().collect(),
+        // One more than is shown tells whether there is more.
+        None => console.read(approvals::list(console.db(), after, ROWS + 1)).await?,
+    };
     let is_more = found.len() > ROWS;
     found.truncate(ROWS);
     let key = |last: &Approval| PageKey { created_at: last.requested_at, id: last.id };

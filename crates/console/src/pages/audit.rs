@@ -14,12 +14,11 @@ use futures_util::stream::{self, StreamExt as _};
 use serde_json::json;
 use store::{
     audit::{self, Filter, Line},
-    browse::Page,
     origins::{self, OriginFilter, OriginPage},
     queries::PageKey,
 };
 
-use super::{Pager, Visit};
+use super::{Pager, Visit, listed};
 use crate::{
     fault::{Fault, render},
     layout::{Frame, Section},
@@ -84,11 +83,7 @@ pub async fn list(
     visit.must(Permission::ReadAudit)?;
     let filter = filter(&mut params);
     let after = params.after();
-    let page = if params.is_wrong() {
-        Page { rows: Vec::new(), next: None, is_cut_short: false }
-    } else {
-        console.read(audit::list(console.db(), &filter, after, ROWS)).await?
-    };
+    let page = listed(&console, &params, audit::list(console.db(), &filter, after, ROWS)).await?;
     let clock = visit.clock;
     let lines = page.rows.iter().map(|line| LineRow {
         at: clock.when(line.at),

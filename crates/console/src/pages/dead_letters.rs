@@ -3,9 +3,9 @@
 use askama::Template;
 use axum::{extract::State, response::Response};
 use domain::event::Stream;
-use store::browse::Page;
 use stream::{
     dead_letter::{Kind, State as Standing},
+    letter_runs,
     letters::{self, GROUPS_MAX, Group, LETTERS_LOOKED_AT_MAX, Wanted},
     redrive::Letter,
 };
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use access::Permission;
 
-use super::{Pager, Visit};
+use super::{Pager, Visit, dead_letters_run::run_path, listed};
 use crate::{
     fault::{Fault, render},
     layout::{Frame, Section},
@@ -26,6 +26,8 @@ pub const KINDS: [Kind; 4] = [Kind::Poison, Kind::Parked, Kind::Foreign, Kind::S
 const STATES: [Standing; 3] = [Standing::Open, Standing::Redriven, Standing::Discarded];
 /// In the address, instead of a state.
 const ANY: &str = "any";
+/// The newest runs, above the list.
+const RUNS_SHOWN_MAX: usize = 20;
 /// Of a reason, in the address of its list.
 const REASON_CHARS_MAX: usize = 200;
 
@@ -75,7 +77,7 @@ pub struct LetterRow {
     pub created: When,
 }
 
-/// A run of this process.
+/// A run, of whichever process.
 pub struct RunRow {
     pub id: IdLink,
     pub action: &'static str,
@@ -129,11 +131,7 @@ pub async fn list(
     visit.must(Permission::View)?;
     let wanted = wanted(&mut params);
     let after = params.after();
-    let page = if params.is_wrong() {
-        Page { rows: Vec::new(), next: None, is_cut_short: false }
-    } else {
-        console.read(letters::list(console.db(), &wanted, after, ROWS)).await?
-    };
+    let page = listed(&console, &params, letters::list(console.db(), &wanted, after, ROWS)).await?;
     let is_filtered = params.first_page() != "/dead-letters";
     // The groups are what the list begins with, not what each of its pages repeats.
     let (groups, is_more) = if is_filtered || after.is_some() {
@@ -154,7 +152,7 @@ pub async fn list(
         page: Pager::of(&params, &page),
         is_filtered,
         may_redrive: visit.viewer.may(Permission::Redrive),
-        runs: if is_filtered { Vec::new() } else { runs(&console, clock) },
+        runs: if is_filtered { Vec::new() } else { runs(&console, clock).await? },
         params,
         frame: visit.frame(Section::DeadLetters, "Dead letters"),
     })
@@ -198,23 +196,16 @@ fn group_row(group: &Group, clock: Clock) -> GroupRow {
     }
 }
 
-fn runs(console: &Console, clock: Clock) -> Vec<RunRow> {
-    let row = |run: std::sync::Arc<crate::bulk::Run>| {
-        let progress = run.progress();
-        let state = match (&progress.ended_at, &progress.trouble) {
-            (None, _) => "running",
-            (Some(_), None) => "done",
-            (Some(_), Some(_)) => "broken",
-        };
-        RunRow {
-            id: IdLink::new(run.id, format!("/dead-letters/runs/{}", run.id)),
-            action: run.action.name(),
-            by: run.by.clone(),
-            done: progress.outcomes.len(),
-            total: run.letters.len(),
-            begun: clock.when(run.begun_at),
-            state: Badge::of(state),
-        }
+async fn runs(console: &Console, clock: Clock) -> Result<Vec<RunRow>, Fault> {
+    let found = console.read(letter_runs::latest(console.db(), console.now(), RUNS_SHOWN_MAX)).await?;
+    let row = |run: letter_runs::Run| RunRow {
+        id: IdLink::new(run.id, run_path(run.id)),
+        action: run.action.name(),
+        by: run.begun_by,
+        done: run.done,
+        total: run.letters,
+        begun: clock.when(run.begun_at),
+        state: Badge::of(run.standing.name()),
     };
-    console.runs().latest().into_iter().map(row).collect()
+    Ok(found.into_iter().map(row).collect())
 }

@@ -1,30 +1,33 @@
-//! `/dead-letters/bulk`: many dead letters at once. First which and how many, then, when the number was typed, the run; and
-//! `/dead-letters/runs/{id}`: what became of each.
+//! `/dead-letters/bulk`: many dead letters at once. First which and how many, then, when the number was typed, the run
+//! ([`super::dead_letters_run`]).
 
 use access::Permission;
 use askama::Template;
 use axum::{
-    extract::{Path, State},
-    http::{HeaderName, HeaderValue},
+    extract::State,
     response::{IntoResponse, Redirect, Response},
 };
 use serde_json::{Value as Json, json};
 use stream::{
     dead_letter::State as Standing,
+    letter_runs::{self, Action, Plan},
     letters,
     redrive::{self, Letter, Selection},
 };
 use uuid::Uuid;
 
-use super::{Visit, dead_letter, dead_letters::LetterRow};
+use super::{
+    Visit, dead_letter,
+    dead_letters::LetterRow,
+    dead_letters_run::{refused, run_path},
+};
 use crate::{
-    bulk::{self, Action, LETTERS_MAX, Outcome, PACES, Plan, Run},
+    bulk::{self, LETTERS_MAX, PACES},
     change::{Form, done},
     fault::{Fault, render},
     four_eyes::{self, Sensitive},
     layout::{Frame, Section},
     list::Params,
-    show::{Badge, Clock, IdLink, When},
     state::Console,
 };
 
@@ -32,9 +35,6 @@ use crate::{
 const CHOSEN_MAX: usize = 200;
 /// Of the letters that are meant, those that a dry run shows.
 const SHOWN_MAX: usize = 50;
-/// While a run goes on, its page is loaded again; without a script.
-const REFRESH: (HeaderName, HeaderValue) =
-    (HeaderName::from_static("refresh"), HeaderValue::from_static("2"));
 
 #[derive(Template)]
 #[template(path = "dead_letters_bulk.html")]
@@ -54,32 +54,6 @@ struct DryRunPage {
     paces: [u32; 3],
     needs_second: bool,
     once: String,
-}
-
-#[derive(Template)]
-#[template(path = "dead_letters_run.html")]
-struct RunPage {
-    frame: Frame,
-    title: &'static str,
-    state: Badge,
-    is_running: bool,
-    by: String,
-    reason: String,
-    begun: When,
-    ended: Option<When>,
-    trouble: String,
-    done: usize,
-    total: usize,
-    counts: Vec<(&'static str, usize)>,
-    rows: Vec<OutcomeRow>,
-}
-
-struct OutcomeRow {
-    id: IdLink,
-    consumer: String,
-    event_type: String,
-    outcome: Badge,
-    detail: String,
 }
 
 /// Which letters are meant.
@@ -120,7 +94,7 @@ impl Meant {
     }
 }
 
-fn title(action: Action) -> &'static str {
+pub const fn title(action: Action) -> &'static str {
     match action {
         Action::Redrive => "Redrive",
         Action::Discard => "Discard",
@@ -174,7 +148,7 @@ pub async fn begin(State(console): State<Console>, form: Form) -> Result<Respons
     let wanted = Wanted::of_form(&form)?;
     let once = once(&form)?;
     // Sent again, the form leads to the run that it began.
-    if console.runs().find(once).is_some() {
+    if console.read(letter_runs::find(console.db(), once, console.now())).await?.is_some() {
         return Ok(Redirect::to(&run_path(once)).into_response());
     }
     let (letters, _) = wanted.meant.letters(&console).await?;
@@ -192,7 +166,7 @@ pub async fn begin(State(console): State<Console>, form: Form) -> Result<Respons
             return Ok(done("/dead-letters", "asked"));
         }
     } else {
-        start(&console, &form, &wanted, letters)?;
+        start(&console, &form, &wanted, letters).await?;
     }
     Ok(Redirect::to(&run_path(once)).into_response())
 }
@@ -255,7 +229,7 @@ impl Wanted {
     /// Begins it, for whoever has approved it.
     pub async fn carry_out(&self, console: &Console, form: &Form) -> Result<(), Fault> {
         let (letters, _) = self.meant.letters(console).await?;
-        start(console, form, self, letters)
+        start(console, form, self, letters).await
     }
 }
 
@@ -265,102 +239,8 @@ fn once(form: &Form) -> Result<Uuid, Fault> {
     once.ok_or_else(|| Fault::bad_request("The form is not whole. Nothing was changed."))
 }
 
-fn start(console: &Console, form: &Form, wanted: &Wanted, letters: Vec<Letter>) -> Result<(), Fault> {
+async fn start(console: &Console, form: &Form, wanted: &Wanted, letters: Vec<Letter>) -> Result<(), Fault> {
     let Wanted { action, letters_a_second, .. } = *wanted;
-    let plan = Plan { id: once(form)?, action, letters, letters_a_second };
-    bulk::begin(console, plan, form.actor()?).map_err(|busy| {
-        let detail =
-            format!("Run {busy} is under way in this process: let it end first. Nothing was changed.");
-        Fault::new(axum::http::StatusCode::CONFLICT, "Not now", detail)
-    })
-}
-
-fn run_path(id: Uuid) -> String {
-    format!("/dead-letters/runs/{id}")
-}
-
-/// `GET /dead-letters/runs/{id}`
-pub async fn run(
-    State(console): State<Console>,
-    visit: Visit,
-    Path(id): Path<Uuid>,
-) -> Result<Response, Fault> {
-    visit.must(Permission::View)?;
-    let run = console.runs().find(id).ok_or_else(|| {
-        Fault::not_found("This process knows of no such run: it was begun in another one, or before a restart. The audit log has what it did.")
-    })?;
-    let page = RunPage::new(&run, visit);
-    let is_running = page.is_running;
-    let mut response = render(&page)?;
-    if is_running {
-        response.headers_mut().insert(REFRESH.0, REFRESH.1);
-    }
-    Ok(response)
-}
-
-impl RunPage {
-    fn new(run: &Run, visit: Visit) -> Self {
-        let progress = run.progress();
-        let clock: Clock = visit.clock;
-        let state = match (progress.ended_at, &progress.trouble) {
-            (None, _) => "running",
-            (Some(_), None) => "done",
-            (Some(_), Some(_)) => "broken",
-        };
-        let mut counts: Vec<(&'static str, usize)> = Vec::new();
-        for outcome in &progress.outcomes {
-            let name = badge(outcome).name;
-            match counts.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, count)) => *count += 1,
-                None => counts.push((name, 1)),
-            }
-        }
-        let row = |(letter, outcome): (&Letter, &Outcome)| OutcomeRow {
-            id: IdLink::to(letter.id, "dead-letters"),
-            consumer: letter.consumer.clone(),
-            event_type: letter.event_type.clone().unwrap_or_default(),
-            outcome: badge(outcome),
-            detail: match outcome {
-                Outcome::Handled(count) if *count > 1 => {
-                    format!("{count} events of its subject, in their order")
-                }
-                Outcome::Failed(reason) => reason.clone(),
-                Outcome::WithAnother => {
-                    "handled, or not, with the one of its subject that came before".to_owned()
-                }
-                Outcome::NotOpen => "it was ended meanwhile".to_owned(),
-                Outcome::Handled(_) | Outcome::Discarded | Outcome::NotTried => String::new(),
-            },
-        };
-        Self {
-            title: title(run.action),
-            state: Badge::of(state),
-            is_running: progress.ended_at.is_none(),
-            by: run.by.clone(),
-            reason: run.reason.clone(),
-            begun: clock.when(run.begun_at),
-            ended: progress.ended_at.map(|at| clock.when(at)),
-            trouble: progress.trouble.clone().unwrap_or_default(),
-            done: progress.outcomes.len(),
-            total: run.letters.len(),
-            counts,
-            rows: run.letters.iter().zip(&progress.outcomes).map(row).collect(),
-            frame: visit.frame(
-                Section::DeadLetters,
-                format!("{} run over dead letters", IdLink::new(run.id, "").short),
-            ),
-        }
-    }
-}
-
-fn badge(outcome: &Outcome) -> Badge {
-    let (name, class) = match outcome {
-        Outcome::Handled(_) => ("handled", "good"),
-        Outcome::Failed(_) => ("failed again", "bad"),
-        Outcome::WithAnother => ("with another", "plain"),
-        Outcome::Discarded => ("discarded", "plain"),
-        Outcome::NotOpen => ("not open", "plain"),
-        Outcome::NotTried => ("not tried", "wait"),
-    };
-    Badge { name, class }
+    let plan = Plan { id: once(form)?, action, letters_a_second };
+    bulk::begin(console, plan, letters, form.actor()?).await.map_err(refused)
 }

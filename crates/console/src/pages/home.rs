@@ -2,11 +2,12 @@
 
 use askama::Template;
 use axum::{extract::State, response::Response};
-use domain::{event::Stream, ledger::AccountKind};
+use domain::{event::Stream, ledger::AccountKind, time::Timestamp};
 
 use super::Visit;
 use crate::{
     fault::{Fault, render},
+    flow::{Flow, PAYMENTS_COUNTED_MAX},
     layout::{Frame, Section},
     pulse::{FRESH, Pulse},
     show::{Clock, Money, span},
@@ -38,6 +39,7 @@ pub struct Card {
     pub verdict: &'static str,
 }
 
+const ERRORS: &str = "/requests/errors";
 /// Beyond which the age of what waits is no longer in order.
 const AGE_MICROS_GOOD_MAX: i64 = 10_000_000;
 
@@ -54,9 +56,11 @@ pub fn cards_html(pulse: &Pulse, clock: Clock) -> Result<String, askama::Error> 
 }
 
 fn cards(pulse: &Pulse, clock: Clock) -> Vec<Card> {
-    let is_fresh =
-        clock.now.as_micros() - pulse.at.as_micros() <= i64::try_from(FRESH.as_micros()).unwrap_or(i64::MAX);
     let mut cards = vec![flow(pulse, clock)];
+    if let Some(flow) = &pulse.flow {
+        let is_fresh = is_fresh(flow.at, clock);
+        cards.extend([payments(flow), errors(flow)].map(|card| if is_fresh { card } else { stale(card) }));
+    }
     cards.extend(pulse.relay.map(|relay| {
         let is_good = relay.micros <= AGE_MICROS_GOOD_MAX && relay.is_held;
         let name = "Oldest unsent event".to_owned();
@@ -83,12 +87,16 @@ fn cards(pulse: &Pulse, clock: Clock) -> Vec<Card> {
     ));
     cards.push(reconciliation(pulse, clock));
     cards.extend(balances(pulse));
-    if !is_fresh {
-        for card in &mut cards {
-            (card.class, card.verdict) = ("plain", "not measured lately");
-        }
-    }
-    cards
+    if is_fresh(pulse.at, clock) { cards } else { cards.into_iter().map(stale).collect() }
+}
+
+fn is_fresh(at: Timestamp, clock: Clock) -> bool {
+    clock.now.as_micros() - at.as_micros() <= i64::try_from(FRESH.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// What is old is not called good or bad any more.
+fn stale(card: Card) -> Card {
+    Card { class: "plain", verdict: "not measured lately", ..card }
 }
 
 fn card(href: &'static str, name: String, value: String, detail: String, is_good: bool) -> Card {
@@ -105,15 +113,54 @@ fn flow(pulse: &Pulse, clock: Clock) -> Card {
     } else {
         format!("{payments} of payments; the last {}", clock.when(pulse.last_event_at).ago)
     };
-    let value = format!("{}.{}", milli / 1000, milli % 1000 / 100);
     Card {
         href: "/events",
         name: "Events a second".to_owned(),
-        value,
+        value: tenths(milli),
         detail,
         class: "plain",
         verdict: "a rate",
     }
+}
+
+fn tenths(milli: i64) -> String {
+    format!("{}.{}", milli / 1000, milli % 1000 / 100)
+}
+
+fn payments(flow: &Flow) -> Card {
+    let [minute, quarter] =
+        [flow.minute, flow.quarter].map(|window| tenths(window.payment_events_a_second_milli()));
+    let made = match flow.payments_made {
+        PAYMENTS_COUNTED_MAX.. => format!("{PAYMENTS_COUNTED_MAX} or more made"),
+        made => format!("{made} made"),
+    };
+    Card {
+        href: "/payments",
+        name: "Payment events a second, last minute".to_owned(),
+        value: minute,
+        detail: format!("{quarter} over 15 minutes; {made} in the minute"),
+        class: "plain",
+        verdict: "a rate",
+    }
+}
+
+fn errors(flow: &Flow) -> Card {
+    let Flow { minute, quarter, .. } = flow;
+    let name = "Error rate, last minute".to_owned();
+    let over = match quarter.error_rate() {
+        None => "no request in 15 minutes".to_owned(),
+        Some(rate) if quarter.requests_micros < quarter.micros => {
+            format!("{rate} over {}", span(quarter.requests_micros))
+        }
+        Some(rate) => format!("{rate} over 15 minutes"),
+    };
+    let Some(value) = minute.error_rate() else {
+        let (class, verdict) = ("plain", "nothing to judge by");
+        return Card { href: ERRORS, name, value: "–".to_owned(), detail: over, class, verdict };
+    };
+    let detail = format!("{} of {} requests; {over}", minute.errors, minute.requests);
+    // What callers do wrong is their affair; what the program does is not.
+    card(ERRORS, name, value, detail, minute.server_errors == 0)
 }
 
 fn reconciliation(pulse: &Pulse, clock: Clock) -> Card {

@@ -33,6 +33,7 @@ use crate::{
     fields::Fields,
     layout::{Frame, Section},
     list::Params,
+    messages::places::{self, OnKafka, Place},
     show::{Badge, Clock, IdLink, Money, When},
     state::Console,
 };
@@ -57,6 +58,7 @@ struct MerchantPage {
     payments: Vec<PaymentRow>,
     withdrawals: Vec<WithdrawalRow>,
     events: Vec<EventStep>,
+    on_kafka: OnKafka,
     is_cut: bool,
     may: May,
     once: String,
@@ -114,6 +116,7 @@ pub async fn show(
     let wanted = WithdrawalsWanted { merchant: Some(merchant.id), ..WithdrawalsWanted::default() };
     let withdrawals = console.read(browse::withdrawals(console.db(), &wanted, None, ROWS_SHOWN)).await?;
     let events = console.read(log::by_subject(console.db(), id, EVENTS_MAX)).await?;
+    let on_kafka = OnKafka::of(&console, &events, params.get(places::PARAM).is_some()).await;
     let (clock, viewer) = (visit.clock, &visit.viewer);
     render(&MerchantPage {
         may: May {
@@ -133,6 +136,7 @@ pub async fn show(
         withdrawals: withdrawals.rows.iter().map(|one| WithdrawalRow::new(one, clock)).collect(),
         is_cut: events.len() == EVENTS_MAX,
         events: events.iter().map(|event| event_step(event, clock)).collect(),
+        on_kafka,
         params,
         once: Uuid::new_v4().simple().to_string(),
         name: merchant.name,

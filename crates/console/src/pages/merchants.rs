@@ -5,13 +5,10 @@ use api::text;
 use askama::Template;
 use axum::{extract::State, response::Response};
 use domain::{command::Action, merchant::Merchant, state::Outcome};
-use store::{
-    browse::Page,
-    merchants::{self, MerchantsWanted},
-};
+use store::merchants::{self, MerchantsWanted};
 use uuid::Uuid;
 
-use super::{Pager, Visit};
+use super::{Pager, Visit, listed};
 use crate::{
     change::{Form, done},
     fault::{Fault, render},
@@ -75,11 +72,7 @@ pub async fn list(
         }),
     };
     let after = params.after();
-    let page = if params.is_wrong() {
-        Page { rows: Vec::new(), next: None, is_cut_short: false }
-    } else {
-        console.read(merchants::list(console.db(), &wanted, after, ROWS)).await?
-    };
+    let page = listed(&console, &params, merchants::list(console.db(), &wanted, after, ROWS)).await?;
     let clock = visit.clock;
     render(&MerchantsPage {
         may_change: visit.viewer.may(Permission::ChangeMerchants),

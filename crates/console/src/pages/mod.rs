@@ -10,6 +10,7 @@ pub mod consumers;
 pub mod dead_letter;
 pub mod dead_letters;
 pub mod dead_letters_bulk;
+pub mod dead_letters_run;
 pub mod event;
 pub mod events;
 pub mod home;
@@ -45,6 +46,7 @@ use axum::{extract::FromRequestParts, http::request::Parts};
 use store::{
     audit::{self as audit_log, Actor},
     browse::Page,
+    error::ReadError,
     queries::PageKey,
 };
 
@@ -121,6 +123,18 @@ impl Pager {
             is_cut_short,
         }
     }
+}
+
+/// The rows of a list's page. A filter that is not understood shows none, rather than others than were meant.
+pub async fn listed<T>(
+    console: &Console,
+    params: &Params,
+    query: impl Future<Output = Result<Page<T>, ReadError>>,
+) -> Result<Page<T>, Fault> {
+    if params.is_wrong() {
+        return Ok(Page { rows: Vec::new(), next: None, is_cut_short: false });
+    }
+    console.read(query).await
 }
 
 /// That a list left as a file, for the audit.

@@ -25,6 +25,8 @@ use crate::{
     change::{Form, done},
     fault::{Fault, render},
     layout::{Frame, Section},
+    list::Params,
+    messages::places::{self, OnKafka, Place},
     show::{Badge, Clock, IdLink, Money, Tree, When, tree},
     state::Console,
 };
@@ -48,10 +50,12 @@ struct PaymentPage {
     description: String,
     flag_reason: String,
     events: Vec<EventStep>,
+    on_kafka: OnKafka,
     is_cut: bool,
     letters: Vec<LetterRow>,
     can_complete: bool,
     can_refund: bool,
+    can_flag: bool,
     once: String,
 }
 
@@ -93,13 +97,18 @@ pub async fn show(
     State(console): State<Console>,
     visit: Visit,
     Path(id): Path<Uuid>,
+    params: Params,
 ) -> Result<Response, Fault> {
     let payment = find(&console, id).await?;
     let events = console.read(log::by_subject(console.db(), id, EVENTS_MAX)).await?;
+    let on_kafka = OnKafka::of(&console, &events, params.get(places::PARAM).is_some()).await;
     let letters = letters(&console, &events, visit.clock).await?;
     let clock = visit.clock;
     let status = payment.status;
+    let may_change = visit.viewer.may(Permission::ChangePayments);
+    let may_review = visit.viewer.may(Permission::ReviewPayments);
     let Payment { currency, refunded_minor, .. } = payment;
+    let is_refundable = matches!(status, PaymentStatus::Completed | PaymentStatus::PartiallyRefunded);
     render(&PaymentPage {
         frame: visit.frame(Section::Payments, format!("{} payment", IdLink::new(id, "").short)),
         id: IdLink::new(id, ""),
@@ -111,9 +120,11 @@ pub async fn show(
         completed_by: payment.completed_by.map_or("", CompletedBy::name),
         is_cut: events.len() == EVENTS_MAX,
         events: events.iter().map(|event| event_step(event, clock)).collect(),
+        on_kafka,
         letters,
-        can_complete: status == PaymentStatus::Pending,
-        can_refund: matches!(status, PaymentStatus::Completed | PaymentStatus::PartiallyRefunded),
+        can_complete: may_change && status == PaymentStatus::Pending,
+        can_refund: may_change && is_refundable,
+        can_flag: may_review && payment.flag_reason.is_none(),
         once: Uuid::new_v4().simple().to_string(),
         reference: payment.external_reference.unwrap_or_default(),
         description: payment.description.unwrap_or_default(),

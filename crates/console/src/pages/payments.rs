@@ -4,11 +4,11 @@ use askama::Template;
 use axum::{extract::State, response::Response};
 use domain::payment::{Payment, PaymentStatus};
 use store::{
-    browse::{self, Page, PaymentsWanted},
+    browse::{self, PaymentsWanted},
     queries::PaymentFilter,
 };
 
-use super::{Pager, Visit};
+use super::{Pager, Visit, listed};
 use crate::{
     fault::{Fault, render},
     layout::{Frame, Section},
@@ -64,11 +64,7 @@ pub async fn list(
 ) -> Result<Response, Fault> {
     let wanted = wanted(&mut params);
     let after = params.after();
-    let page = if params.is_wrong() {
-        Page { rows: Vec::new(), next: None, is_cut_short: false }
-    } else {
-        console.read(browse::payments(console.db(), &wanted, after, ROWS)).await?
-    };
+    let page = listed(&console, &params, browse::payments(console.db(), &wanted, after, ROWS)).await?;
     let clock = visit.clock;
     render(&PaymentsPage {
         frame: visit.frame(Section::Payments, "Payments"),

@@ -2,7 +2,7 @@
 //! id of a request, the beginning of an API key. What is found for certain and alone is gone to at once.
 
 use access::{
-    Permission,
+    Permission, approvals,
     keys::{self, Key},
 };
 use askama::Template;
@@ -12,6 +12,7 @@ use axum::{
 };
 use domain::id::{CommandId, EventId, MerchantId, PaymentId, WithdrawalId};
 use futures_util::try_join;
+use reconcile::runs;
 use store::{
     batch::LogEvent,
     browse::{self, PaymentsWanted, ROWS_LOOKED_AT_MAX},
@@ -22,10 +23,13 @@ use store::{
     queries::PaymentFilter,
     request_log::{self, RequestsWanted},
 };
-use stream::redrive::{self, Selection};
+use stream::{
+    letter_runs,
+    redrive::{self, Selection},
+};
 use uuid::Uuid;
 
-use super::Visit;
+use super::{Visit, dead_letters_run::run_path};
 use crate::{
     fault::{Fault, render},
     guard::Viewer,
@@ -73,7 +77,9 @@ const TRIED_ID: &[&str] = &[
     "merchants",
     "events",
     "commands",
-    "dead letters",
+    "dead letters and runs over them",
+    "reconciliation runs",
+    "approvals",
     "requests to the API",
     "API keys and the audit, if your role may see them",
 ];
@@ -99,10 +105,13 @@ pub async fn show(State(console): State<Console>, visit: Visit, params: Params) 
         let hits = console.read(by_key(&console, &visit.viewer, &prefix)).await?;
         (prefix, hits, TRIED_KEY)
     } else if let Ok(id) = Uuid::parse_str(&query) {
-        let (things, requests) =
-            (by_id(&console, &visit.viewer, id), by_request(&console, &visit.viewer, &query));
-        let (mut hits, requests) = console.read(async { try_join!(things, requests) }).await?;
-        hits.extend(requests);
+        let (things, work, requests) = (
+            by_id(&console, &visit.viewer, id),
+            by_id_of_work(&console, id),
+            by_request(&console, &visit.viewer, &query),
+        );
+        let (mut hits, work, requests) = console.read(async { try_join!(things, work, requests) }).await?;
+        hits.extend(work.into_iter().chain(requests));
         (query.clone(), hits, TRIED_ID)
     } else {
         (query.clone(), console.read(by_text(&console, &visit.viewer, &query)).await?, TRIED_TEXT)
@@ -166,6 +175,28 @@ async fn by_id(console: &Console, viewer: &Viewer, id: Uuid) -> Result<Vec<Hit>,
             .first()
             .map(|letter| Hit { detail: letter.consumer.clone(), ..to("Dead letter", "dead-letters") }),
         key.as_ref().map(key_hit),
+    ];
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// What people have begun, and asked each other for.
+async fn by_id_of_work(console: &Console, id: Uuid) -> Result<Vec<Hit>, ReadError> {
+    let db = console.db();
+    let (approval, reconciliation, run) =
+        try_join!(approvals::get(db, id), runs::find(db, id), letter_runs::find(db, id, console.now()),)?;
+    let to = |what, href, detail| hit(what, id.to_string(), href, detail);
+    let found = [
+        approval.map(|approval| {
+            let detail = format!("{}, {}", approval.kind, approval.state.name());
+            to("Approval", format!("/approvals?id={id}"), detail)
+        }),
+        reconciliation.map(|run| {
+            to("Reconciliation run", format!("/reconciliation/{id}"), run.state.name().to_owned())
+        }),
+        run.map(|run| {
+            let detail = format!("{}, {}", run.action.name(), run.standing.name());
+            to("Run over dead letters", run_path(id), detail)
+        }),
     ];
     Ok(found.into_iter().flatten().collect())
 }

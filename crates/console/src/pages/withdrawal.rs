@@ -26,6 +26,8 @@ use crate::{
     fields::Fields,
     four_eyes::{self, Outcome, Sensitive},
     layout::{Frame, Section},
+    list::Params,
+    messages::places::{self, OnKafka, Place},
     show::{Badge, IdLink, Money, When},
     state::Console,
 };
@@ -49,6 +51,7 @@ struct WithdrawalPage {
     processed: Option<When>,
     ended: Option<When>,
     events: Vec<EventStep>,
+    on_kafka: OnKafka,
     is_cut: bool,
     letters: Vec<LetterRow>,
     can_approve: bool,
@@ -71,10 +74,12 @@ pub async fn show(
     State(console): State<Console>,
     visit: Visit,
     Path(id): Path<Uuid>,
+    params: Params,
 ) -> Result<Response, Fault> {
     visit.must(Permission::View)?;
     let withdrawal = find(&console, id).await?;
     let events = console.read(log::by_subject(console.db(), id, EVENTS_MAX)).await?;
+    let on_kafka = OnKafka::of(&console, &events, params.get(places::PARAM).is_some()).await;
     let letters = letters(&console, &events, visit.clock).await?;
     let (clock, currency, status) = (visit.clock, withdrawal.currency, withdrawal.status);
     let is_pending = status == WithdrawalStatus::Pending;
@@ -96,6 +101,7 @@ pub async fn show(
         ended: withdrawal.completed_at.map(|at| clock.when(at)),
         is_cut: events.len() == EVENTS_MAX,
         events: events.iter().map(|event| event_step(event, clock)).collect(),
+        on_kafka,
         letters,
         can_approve: may_change && is_pending,
         can_pay: may_change && status == WithdrawalStatus::Processing,

@@ -4,9 +4,9 @@ use access::Permission;
 use askama::Template;
 use axum::{extract::State, response::Response};
 use domain::withdrawal::{Withdrawal, WithdrawalStatus};
-use store::browse::{self, Page, WithdrawalsWanted};
+use store::browse::{self, WithdrawalsWanted};
 
-use super::{Pager, Visit};
+use super::{Pager, Visit, listed};
 use crate::{
     fault::{Fault, render},
     layout::{Frame, Section},
@@ -58,11 +58,7 @@ pub async fn list(
     visit.must(Permission::View)?;
     let wanted = wanted(&mut params);
     let after = params.after();
-    let page = if params.is_wrong() {
-        Page { rows: Vec::new(), next: None, is_cut_short: false }
-    } else {
-        console.read(browse::withdrawals(console.db(), &wanted, after, ROWS)).await?
-    };
+    let page = listed(&console, &params, browse::withdrawals(console.db(), &wanted, after, ROWS)).await?;
     let clock = visit.clock;
     let WithdrawalsWanted { merchant, currency, statuses } = &wanted;
     let is_filtered = merchant.is_some() || currency.is_some() || !statuses.is_empty() || params.is_wrong();

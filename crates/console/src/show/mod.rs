@@ -49,7 +49,9 @@ impl Badge {
             "Pending" | "Processing" | "PartiallyRefunded" | "open" | "paused" | "parked" | "waiting" => {
                 "wait"
             }
-            "Failed" | "Cancelled" | "poison" | "broken" | "inactive" | "stopped" | "revoked" => "bad",
+            "Failed" | "Cancelled" | "poison" | "broken" | "cut off" | "inactive" | "stopped" | "revoked" => {
+                "bad"
+            }
             _ => "plain",
         };
         Self { name, class }
