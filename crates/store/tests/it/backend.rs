@@ -103,3 +103,16 @@ async fn execute(admin: &str, statement: &str) {
     drop(client);
     let _ = connection.await;
 }
+
+/// Each test on both databases.
+macro_rules! on_both {
+    ($($test:ident),+ $(,)?) => {
+        mod sqlite { $(#[tokio::test(flavor = "multi_thread")] async fn $test() {
+            super::$test(crate::backend::Backend::Sqlite).await;
+        })+ }
+        mod postgres { $(#[tokio::test(flavor = "multi_thread")] async fn $test() {
+            super::$test(crate::backend::Backend::Postgres).await;
+        })+ }
+    };
+}
+pub(crate) use on_both;

@@ -3,8 +3,9 @@
 use domain::{
     command::{Action, Command, NewPayment},
     currency::Currency,
-    id::{CommandId, MerchantId},
+    id::{CommandId, MerchantId, PaymentId},
     money::AmountMinor,
+    payment::CompletedBy,
     state::Outcome,
 };
 use store::{
@@ -14,14 +15,22 @@ use store::{
 };
 use uuid::Uuid;
 
+/// What takes effect; gives the command's id, too.
+pub async fn submit(store: &Store, merchant_id: MerchantId, action: Action) -> (CommandId, Outcome) {
+    let id = CommandId(Uuid::now_v7());
+    let command = Command { id, merchant_id, action };
+    let answer = store.submit(Request { command, claim: None, origin: None, trace: None }).await.unwrap();
+    (id, answer.outcome)
+}
+
 pub async fn merchant(store: &Store) -> MerchantId {
-    let id = Uuid::now_v7();
-    let action = Action::CreateMerchant { name: "Test".to_owned(), email: format!("{id}@example.com") };
-    let command = Command { id: CommandId(Uuid::now_v7()), merchant_id: MerchantId(id), action };
-    match store.submit(Request { command, claim: None, origin: None, trace: None }).await.unwrap().outcome {
-        Outcome::Merchant(merchant) => merchant.id,
-        other => panic!("{other:?}"),
-    }
+    named(store, "Test", &format!("{}@example.com", Uuid::now_v7())).await
+}
+
+pub async fn named(store: &Store, name: &str, email: &str) -> MerchantId {
+    let id = MerchantId(Uuid::now_v7());
+    submit(store, id, Action::CreateMerchant { name: name.to_owned(), email: email.to_owned() }).await;
+    id
 }
 
 /// 50.00 USD.
@@ -48,4 +57,21 @@ pub fn payment(merchant: MerchantId, key: &str) -> Request {
 
 pub async fn pay(store: &Store, merchant: MerchantId, key: &str) -> Result<Answer, SubmitError> {
     store.submit(payment(merchant, key)).await
+}
+
+/// As [`pay`]; gives the payment.
+pub async fn paid(store: &Store, merchant: MerchantId, key: &str) -> PaymentId {
+    first_payment(&pay(store, merchant, key).await.unwrap().outcome)
+}
+
+/// The first payment that was made.
+pub fn first_payment(outcome: &Outcome) -> PaymentId {
+    match outcome {
+        Outcome::Payments(made) => made[0].id,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub fn complete(payment_id: PaymentId) -> Action {
+    Action::CompletePayment { payment_id, completed_by: CompletedBy::Manual }
 }

@@ -1,37 +1,23 @@
 //! What people look for is found, however it is called: merchants, what waits for review, commands.
 
 use domain::{
-    command::{Action, Command, NewWithdrawal},
+    command::{Action, NewWithdrawal},
     currency::Currency,
     id::{CommandId, MerchantId, PaymentId},
     money::AmountMinor,
-    payment::CompletedBy,
     state::Outcome,
 };
 use store::{
     Store, find,
     merchants::{self, MerchantsWanted},
-    request::Request,
     reviews::{self, History},
 };
 use uuid::Uuid;
 
 use crate::{
-    backend::Backend,
-    calls::{merchant, pay},
+    backend::{Backend, on_both},
+    calls::{complete, first_payment, merchant, named, paid, submit},
 };
-
-/// Each test on both databases.
-macro_rules! on_both {
-    ($($test:ident),+ $(,)?) => {
-        mod sqlite { $(#[tokio::test(flavor = "multi_thread")] async fn $test() {
-            super::$test(crate::backend::Backend::Sqlite).await;
-        })+ }
-        mod postgres { $(#[tokio::test(flavor = "multi_thread")] async fn $test() {
-            super::$test(crate::backend::Backend::Postgres).await;
-        })+ }
-    };
-}
 
 on_both!(
     the_first_event_of_every_command_is_found_by_the_command,
@@ -39,24 +25,8 @@ on_both!(
     merchants_are_found_by_what_their_names_begin_with,
 );
 
-async fn submit(store: &Store, id: MerchantId, action: Action) -> (CommandId, Outcome) {
-    let command_id = CommandId(Uuid::now_v7());
-    let command = Command { id: command_id, merchant_id: id, action };
-    let answer = store.submit(Request { command, claim: None, origin: None, trace: None }).await.unwrap();
-    (command_id, answer.outcome)
-}
-
-async fn named(store: &Store, name: &str, email: &str) -> MerchantId {
-    let id = MerchantId(Uuid::now_v7());
-    submit(store, id, Action::CreateMerchant { name: name.to_owned(), email: email.to_owned() }).await;
-    id
-}
-
 async fn payment(store: &Store, id: MerchantId) -> PaymentId {
-    match pay(store, id, &Uuid::now_v7().to_string()).await.unwrap().outcome {
-        Outcome::Payments(made) => made[0].id,
-        other => panic!("{other:?}"),
-    }
+    paid(store, id, &Uuid::now_v7().to_string()).await
 }
 
 async fn flag(store: &Store, id: MerchantId, payment_id: PaymentId) {
@@ -68,10 +38,6 @@ async fn the_first_event_of_every_command_is_found_by_the_command(backend: Backe
     let database = backend.create().await;
     let store = database.open(4).await;
     let id = MerchantId(Uuid::now_v7());
-    let payment_id = |outcome: &Outcome| match outcome {
-        Outcome::Payments(made) => made[0].id,
-        other => panic!("{other:?}"),
-    };
     let withdrawal_id = |outcome: &Outcome| match outcome {
         Outcome::Withdrawal(withdrawal) => withdrawal.id,
         other => panic!("{other:?}"),
@@ -87,12 +53,11 @@ async fn the_first_event_of_every_command_is_found_by_the_command(backend: Backe
     carry_out(Action::UpdateMerchant { name: Some("N".to_owned()), is_active: None }, "MerchantUpdated")
         .await;
     let pay = || Action::CreatePayments(vec![crate::calls::new_payment("a"), crate::calls::new_payment("b")]);
-    let first = payment_id(&carry_out(pay(), "PaymentCreated").await);
-    let second = payment_id(&carry_out(pay(), "PaymentCreated").await);
+    let first = first_payment(&carry_out(pay(), "PaymentCreated").await);
+    let second = first_payment(&carry_out(pay(), "PaymentCreated").await);
     carry_out(Action::FlagPayment { payment_id: second, reason: "odd".to_owned() }, "PaymentFlagged").await;
     carry_out(Action::CancelPayment { payment_id: second }, "PaymentCancelled").await;
-    let complete = Action::CompletePayment { payment_id: first, completed_by: CompletedBy::Manual };
-    carry_out(complete, "PaymentCompleted").await;
+    carry_out(complete(first), "PaymentCompleted").await;
     let refund = Action::RefundPayment { payment_id: first, amount: AmountMinor::new(1), reason: None };
     carry_out(refund, "PaymentRefunded").await;
     let request = || {
@@ -149,7 +114,6 @@ async fn a_flagged_payment_waits_until_it_is_decided(backend: Backend) {
     let histories = reviews::histories(store.reads(), &[one, other]).await.unwrap();
     assert_eq!(histories[&one], History { payments: 6, pending: 6, flagged: 3, ..History::default() });
 
-    let complete = |payment_id| Action::CompletePayment { payment_id, completed_by: CompletedBy::Manual };
     submit(&store, one, complete(flagged[0])).await;
     submit(&store, other, Action::CancelPayment { payment_id: flagged[1] }).await;
     // What was completed before it is flagged does not wait; what is flagged again waits once.

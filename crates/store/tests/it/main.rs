@@ -6,6 +6,7 @@ mod backend;
 mod calls;
 mod check;
 mod finding;
+mod flow;
 mod invariants;
 mod origins;
 mod plans;

@@ -5,7 +5,6 @@ use domain::{
     currency::Currency,
     id::{CommandId, MerchantId, PaymentId},
     money::AmountMinor,
-    payment::CompletedBy,
     state::Outcome,
 };
 use store::{
@@ -16,22 +15,13 @@ use store::{
 };
 use uuid::Uuid;
 
-use crate::{backend::Backend, calls::merchant};
+use crate::{
+    backend::{Backend, on_both},
+    calls::{complete, first_payment, merchant},
+};
 
 const ANNA: &str = "operator anna";
 const KEY: &str = "key fk_live_ab12";
-
-/// Each test on both databases.
-macro_rules! on_both {
-    ($($test:ident),+ $(,)?) => {
-        mod sqlite { $(#[tokio::test(flavor = "multi_thread")] async fn $test() {
-            super::$test(crate::backend::Backend::Sqlite).await;
-        })+ }
-        mod postgres { $(#[tokio::test(flavor = "multi_thread")] async fn $test() {
-            super::$test(crate::backend::Backend::Postgres).await;
-        })+ }
-    };
-}
 
 on_both!(
     what_took_effect_has_a_line_and_nothing_else_has,
@@ -55,15 +45,8 @@ fn payments(count: usize) -> Action {
     Action::CreatePayments(vec![new; count])
 }
 
-fn complete(payment_id: PaymentId) -> Action {
-    Action::CompletePayment { payment_id, completed_by: CompletedBy::Manual }
-}
-
 async fn pay(store: &Store, merchant: MerchantId, actor: &str, request_id: &str) -> PaymentId {
-    match store.submit(request(merchant, payments(1), actor, request_id)).await.unwrap().outcome {
-        Outcome::Payments(made) => made[0].id,
-        other => panic!("{other:?}"),
-    }
+    first_payment(&store.submit(request(merchant, payments(1), actor, request_id)).await.unwrap().outcome)
 }
 
 async fn all(store: &Store, filter: &OriginFilter) -> Vec<Line> {

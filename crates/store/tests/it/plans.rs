@@ -138,6 +138,9 @@ async fn ask_for_the_newest(db: &dyn Reads, moment: Timestamp) {
         recent::events(db, &wanted, Some(&after), 10).await.unwrap();
         recent::events(db, &wanted, Some(&Below(vec![9])), 10).await.unwrap();
     }
+    let heads = log::heads(db).await.unwrap();
+    recent::since(db, &heads, Stream::Payments, moment).await.unwrap();
+    browse::payments_since(db, moment, 10).await.unwrap();
 }
 
 async fn ask_for_statements(db: &dyn Reads, moment: Timestamp) {
@@ -150,6 +153,7 @@ async fn ask_for_statements(db: &dyn Reads, moment: Timestamp) {
     statement::as_of(db, &account, moment).await.unwrap();
     statement::accounts_of(db, owner, 10).await.unwrap();
     statement::accounts_of_platform(db, 10).await.unwrap();
+    statement::platform_balances(db).await.unwrap();
     statement::proof(db, &account).await.unwrap();
 }
 
@@ -182,6 +186,7 @@ async fn ask_for_requests(db: &dyn Reads, moment: Timestamp) {
         request_log::errors(db, &wanted, Some(Uuid::max())).await.unwrap();
     }
     request_log::left_out(db, None, None).await.unwrap();
+    request_log::tally(db, moment).await.unwrap();
 }
 
 /// What the console looks for.

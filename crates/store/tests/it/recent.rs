@@ -3,12 +3,10 @@
 use std::collections::HashSet;
 
 use domain::{
-    command::{Action, Command},
     event::Stream,
-    id::{CommandId, MerchantId, PaymentId},
+    id::MerchantId,
     lane::Lane,
     ledger::{AccountKey, AccountKind, Owner},
-    payment::CompletedBy,
     state::Outcome,
     time::Timestamp,
 };
@@ -17,27 +15,15 @@ use store::{
     batch::LogEvent,
     log,
     recent::{self, Brief, EVENTS_LOOKED_AT_MAX, EventsWanted},
-    request::{Claim, Request},
+    request::Claim,
     statement, tables,
 };
 use uuid::Uuid;
 
 use crate::{
-    backend::Backend,
-    calls::{merchant, pay},
+    backend::{Backend, on_both},
+    calls::{complete, merchant, paid, pay, submit},
 };
-
-/// Each test on both databases.
-macro_rules! on_both {
-    ($($test:ident),+ $(,)?) => {
-        mod sqlite { $(#[tokio::test(flavor = "multi_thread")] async fn $test() {
-            super::$test(crate::backend::Backend::Sqlite).await;
-        })+ }
-        mod postgres { $(#[tokio::test(flavor = "multi_thread")] async fn $test() {
-            super::$test(crate::backend::Backend::Postgres).await;
-        })+ }
-    };
-}
 
 on_both!(
     pages_over_all_lanes_hold_each_event_once_newest_first,
@@ -47,19 +33,6 @@ on_both!(
 );
 
 const LANES: u16 = 5;
-
-async fn complete(store: &Store, merchant_id: MerchantId, payment_id: PaymentId) {
-    let action = Action::CompletePayment { payment_id, completed_by: CompletedBy::Manual };
-    let command = Command { id: CommandId(Uuid::now_v7()), merchant_id, action };
-    store.submit(Request { command, claim: None, origin: None, trace: None }).await.unwrap();
-}
-
-async fn paid(store: &Store, merchant: MerchantId, key: &str) -> PaymentId {
-    match pay(store, merchant, key).await.unwrap().outcome {
-        Outcome::Payments(made) => made[0].id,
-        other => panic!("{other:?}"),
-    }
-}
 
 /// Three merchants, of whom the first is paid most.
 async fn filled(store: &Store) -> Vec<MerchantId> {
@@ -71,7 +44,7 @@ async fn filled(store: &Store) -> Vec<MerchantId> {
         let of = merchants[if number % 3 == 0 { number % 9 / 3 } else { 0 }];
         let payment = paid(store, of, &number.to_string()).await;
         if number % 4 == 0 {
-            complete(store, of, payment).await;
+            submit(store, of, complete(payment)).await;
         }
     }
     merchants
@@ -179,7 +152,7 @@ async fn an_account_states_its_entries_and_proves_its_balance(backend: Backend) 
     let merchant = merchant(&store).await;
     for number in 0..5 {
         let payment = paid(&store, merchant, &number.to_string()).await;
-        complete(&store, merchant, payment).await;
+        submit(&store, merchant, complete(payment)).await;
     }
     let db = store.reads();
     let accounts = statement::accounts_of(db, Owner::Merchant(merchant), 10).await.unwrap();

@@ -8,19 +8,7 @@ use store::{
 };
 use uuid::Uuid;
 
-use crate::backend::Backend;
-
-/// Each test on both databases.
-macro_rules! on_both {
-    ($($test:ident),+ $(,)?) => {
-        mod sqlite { $(#[tokio::test(flavor = "multi_thread")] async fn $test() {
-            super::$test(crate::backend::Backend::Sqlite).await;
-        })+ }
-        mod postgres { $(#[tokio::test(flavor = "multi_thread")] async fn $test() {
-            super::$test(crate::backend::Backend::Postgres).await;
-        })+ }
-    };
-}
+use crate::backend::{Backend, on_both};
 
 on_both!(
     requests_are_listed_newest_first_and_by_every_filter,
