@@ -36,7 +36,8 @@ const FLAGS = [
   "--disable-quic",
   "--disable-sync",
   "--no-first-run",
-  // The same pictures on every machine.
+  // The same pictures on every machine. Dates in fields are written as the browser's own language has them.
+  "--lang=en-GB",
   "--font-render-hinting=none",
   "--force-color-profile=srgb",
   "--hide-scrollbars",
@@ -50,7 +51,7 @@ export function variable(name) {
 
 /** One a file of tests, begun when it is first needed. */
 let browser;
-/** Of who is signed in; a sign-in costs a hash that is meant to be slow, so there is one a file. */
+/** What a browser keeps of who is signed in; a sign-in costs a hash that is meant to be slow, so there is one a file. */
 let signedIn;
 
 export function launch() {
@@ -95,35 +96,61 @@ export function watch(watched, base) {
   return complaints;
 }
 
-/** Signs in by the form, as a person does. */
-async function signIn(base, options) {
-  const made = await context(base, options);
+/** Fills in the form to sign in, as a person does, and comes to where it leads. */
+export async function fillIn(page, name, password) {
+  await page.getByLabel("Name").fill(name);
+  await page.getByLabel("Password").fill(password);
+  const led = page.waitForEvent("framenavigated");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await led;
+}
+
+/** Signs in who the test says, and gives what a browser keeps of it. */
+export async function signIn(base, name, password) {
+  const made = await context(base);
   const page = await made.newPage();
   await page.goto("/sign-in");
-  await page.getByLabel("Name").fill(variable("OPERATOR"));
-  await page.getByLabel("Password").fill(variable("PASSWORD"));
-  await page.getByRole("button", { name: "Sign in" }).click();
+  await fillIn(page, name, password);
   await page.waitForURL((url) => url.pathname !== "/sign-in");
   const state = await made.storageState();
   await made.close();
   return state;
 }
 
-/** A visit to a server. The task gets the page and the complaints so far, and may take out those that it expects. */
-export async function visit(base, options, task) {
-  if (process.env.OPERATOR) signedIn ??= await signIn(base);
+/** For the options of a visit: of somebody who has not signed in. */
+export const STRANGER = { storageState: { cookies: [], origins: [] } };
+
+/** A window of one's own, and what it complains about. */
+async function openWindow(base, options) {
+  if (process.env.OPERATOR && !options.storageState) signedIn ??= await signIn(base, process.env.OPERATOR, variable("PASSWORD"));
   const made = await context(base, { storageState: signedIn, ...options });
-  const complaints = watch(made, base);
-  const page = await made.newPage();
+  return { made, complaints: watch(made, base), page: await made.newPage() };
+}
+
+async function look({ page, complaints }, task) {
   try {
     await task(page, complaints);
-    if (complaints.length) throw new Error(`the browser complained:\n  ${complaints.join("\n  ")}`);
+    const left = complaints.splice(0);
+    if (left.length) throw new Error(`the browser complained:\n  ${left.join("\n  ")}`);
   } catch (error) {
     await keep(page, error);
     throw error;
-  } finally {
-    await made.close();
   }
+}
+
+/** A visit to a server. The task gets the page and the complaints so far, and may take out those that it expects. */
+export async function visit(base, options, task) {
+  const opened = await openWindow(base, options);
+  try {
+    await look(opened, task);
+  } finally {
+    await opened.made.close();
+  }
+}
+
+/** Takes out the complaints that a test expects, such as the browser's own line about an answer of 404. */
+export function expected(complaints, pattern) {
+  complaints.splice(0, complaints.length, ...complaints.filter((complaint) => !pattern.test(complaint)));
 }
 
 /** A test that visits the server under test; options are those of a browser context of Playwright. */
@@ -131,6 +158,28 @@ export function browse(name, options, task) {
   test(name, { timeout: TEST_MS }, (t) =>
     visit(variable("BASE_URL"), options, (page, complaints) => task(page, t, complaints)),
   );
+}
+
+/** Windows that tests go on with, by their options. */
+const windows = new Map();
+
+/**
+ * As `browse`, but the tests of a file with the same options go on in one window: one that is opened anew for each page costs
+ * more than most pages do. For tests that begin with going somewhere, and leave nothing behind.
+ */
+export function browseOn(name, options, task) {
+  test(name, { timeout: TEST_MS }, async (t) => {
+    const key = JSON.stringify(options);
+    const opened = windows.get(key) ?? (await openWindow(variable("BASE_URL"), options));
+    // Kept only when all was well.
+    windows.delete(key);
+    try {
+      await look(opened, (page, complaints) => task(page, t, complaints));
+      windows.set(key, opened);
+    } finally {
+      if (!windows.has(key)) await opened.made.close();
+    }
+  });
 }
 
 after(close);

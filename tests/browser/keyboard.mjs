@@ -1,10 +1,8 @@
-// Somebody with a keyboard alone reaches everything, sees where they are, and gets about quickly. The data must hold two
+// Somebody with a keyboard alone gets about quickly. That Tab reaches everything is survey.mjs's. The data must hold two
 // payments, one of them pending, and a dead letter.
 
 import assert from "node:assert/strict";
-import { browse, go } from "./browser.mjs";
-import { walkByTab } from "./focus.mjs";
-import { SHOWN, open } from "./pages.mjs";
+import { browseOn, go } from "./browser.mjs";
 
 /** Presses of Tab until one stands on what one wants. */
 const PRESSES_MAX = 300;
@@ -26,16 +24,7 @@ async function tabTo(page, words) {
   assert.fail(`Tab did not come to ${words} on ${page.url()}`);
 }
 
-for (const shown of SHOWN) {
-  browse(`${shown.route} is reached whole by Tab, and the focus is seen`, {}, async (page) => {
-    await open(page, shown);
-    const { faults, reached } = await walkByTab(page);
-    assert.deepEqual(faults, [], page.url());
-    assert.ok(reached > 0, "nothing can be reached");
-  });
-}
-
-browse("the first Tab leads past the navigation", {}, async (page) => {
+browseOn("the first Tab leads past the navigation", {}, async (page) => {
   await go(page, "/payments");
   await page.keyboard.press("Tab");
   assert.equal(await focused(page).innerText(), "To the content");
@@ -45,7 +34,7 @@ browse("the first Tab leads past the navigation", {}, async (page) => {
   assert.ok(isInMain, "the next Tab stands before the content");
 });
 
-browse("/ leads to the search, in which no key is a shortcut, and Esc leaves it", {}, async (page) => {
+browseOn("/ leads to the search, in which no key is a shortcut, and Esc leaves it", {}, async (page) => {
   await go(page, "/payments");
   await page.keyboard.press("/");
   assert.ok(await search(page).evaluate((field) => field === document.activeElement));
@@ -56,7 +45,7 @@ browse("/ leads to the search, in which no key is a shortcut, and Esc leaves it"
   assert.ok(await search(page).evaluate((field) => field !== document.activeElement));
 });
 
-browse("? shows the keys, and Esc hides them", {}, async (page) => {
+browseOn("? shows the keys, and Esc hides them", {}, async (page) => {
   await go(page, "/payments");
   await page.keyboard.press("?");
   const help = page.getByRole("dialog");
@@ -69,14 +58,14 @@ browse("? shows the keys, and Esc hides them", {}, async (page) => {
 });
 
 for (const [keys, path] of [["gp", "/payments"], ["ge", "/events"], ["gd", "/dead-letters"], ["gh", "/"]]) {
-  browse(`${keys} goes to ${path}`, {}, async (page) => {
+  browseOn(`${keys} goes to ${path}`, {}, async (page) => {
     await go(page, path === "/payments" ? "/merchants" : "/payments");
     await page.keyboard.type(keys);
     await page.waitForURL((url) => url.pathname === path);
   });
 }
 
-browse("j and k go from row to row, and Enter opens one", {}, async (page) => {
+browseOn("j and k go from row to row, and Enter opens one", {}, async (page) => {
   await go(page, "/payments");
   const stands = async (row) => assert.equal(await rows(page).nth(row).locator(":focus").count(), 1, `not on row ${row}`);
   for (const [key, row] of [["j", 0], ["j", 1], ["k", 0], ["k", 0]]) {
@@ -89,7 +78,7 @@ browse("j and k go from row to row, and Enter opens one", {}, async (page) => {
   assert.match(pathname, /^\/payments\/[0-9a-f-]{36}$/);
 });
 
-browse("x selects the row, and once more does not", {}, async (page) => {
+browseOn("x selects the row, and once more does not", {}, async (page) => {
   await go(page, "/dead-letters");
   const box = rows(page).first().getByRole("checkbox");
   await page.keyboard.type("jx");
@@ -98,13 +87,13 @@ browse("x selects the row, and once more does not", {}, async (page) => {
   assert.ok(!(await box.isChecked()));
 });
 
-browse("e exports what is listed", {}, async (page) => {
+browseOn("e exports what is listed", {}, async (page) => {
   await go(page, "/payments?status=Pending");
   const [download] = await Promise.all([page.waitForEvent("download"), page.keyboard.press("e")]);
   assert.match(download.url(), /\/payments\.csv\?status=Pending$/);
 });
 
-browse("a payment is completed by keys alone", {}, async (page) => {
+browseOn("a payment is completed by keys alone", {}, async (page) => {
   await go(page, "/payments?status=Pending");
   await page.keyboard.press("j");
   await page.keyboard.press("Enter");
@@ -113,15 +102,3 @@ browse("a payment is completed by keys alone", {}, async (page) => {
   await page.keyboard.press("Enter");
   await page.getByRole("status").filter({ hasText: "Completed" }).waitFor();
 });
-
-if (process.env.OPERATOR) {
-  browse("one signs in by keys alone", { storageState: undefined }, async (page) => {
-    await go(page, "/sign-in");
-    await tabTo(page, "Name");
-    await page.keyboard.type(process.env.OPERATOR);
-    await tabTo(page, "Password");
-    await page.keyboard.type(process.env.PASSWORD);
-    await page.keyboard.press("Enter");
-    await page.waitForURL((url) => url.pathname !== "/sign-in");
-  });
-}

@@ -2,11 +2,12 @@
 // must pass. A browser that did not load a page, or an axe that was not there, would else look like a console in order.
 
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { createServer } from "node:http";
 import { after, test } from "node:test";
 import { visit, go } from "./browser.mjs";
 import { walkByTab } from "./focus.mjs";
-import { bring, injected, judge } from "./judge.mjs";
+import { injected, judge } from "./judge.mjs";
 import { firstLink } from "./pages.mjs";
 
 /** As strict as the console's own, so what the tools bring into a page is shown to work under it. */
@@ -34,7 +35,11 @@ const PAGES = {
   "/lacks-a-file": "<link rel='stylesheet' href='/nowhere.css'>",
   "/no-label": "<input name='unlabelled'>",
   "/no-contrast": "<p class='pale'>Hardly to be read</p>",
+  "/no-contrast-in-the-dark": "<p class='pale-in-the-dark'>Hardly to be read</p>",
+  "/no-label-if-narrow": "<input class='narrow' name='unlabelled'>",
   "/too-wide": "<p class='wide'>wide</p>",
+  "/cut-off": "<main class='column' aria-label='Another'><p class='wide'>wide</p></main>",
+  "/too-wide-if-narrow": "<p class='rather-wide'>wide</p>",
   "/focus-unseen": "<button class='unseen'>Where</button>",
   "/focus-kept": "<button id='kept'>Kept</button><button>Never reached</button><script src='/keeps.js'></script>",
   "/focus-out-of-order": "<button tabindex='1'>First by number</button>",
@@ -44,7 +49,9 @@ const FILES = {
   "/icon.svg": ["image/svg+xml", '<svg xmlns="http://www.w3.org/2000/svg"/>'],
   "/style.css": [
     "text/css",
-    ".pale { color: #ccc; background: #fff } .wide { width: 5000px } .unseen:focus { outline: none }",
+    ".pale { color: #ccc; background: #fff } .wide { width: 5000px } .unseen:focus { outline: none }" +
+      ".column { overflow-x: auto } .rather-wide { width: 500px } .narrow { display: none } @media (max-width: 600px) { .narrow { display: inline } }" +
+      "@media (prefers-color-scheme: dark) { .pale-in-the-dark { color: #ccc; background: #fff } }",
   ],
   "/throws.js": ["text/javascript", "throw new Error('thrown on purpose')"],
   "/keeps.js": [
@@ -80,7 +87,6 @@ const base = `http://127.0.0.1:${server.address().port}`;
 async function judged(path) {
   let found;
   await visit(base, {}, async (page) => {
-    await bring(page.context());
     await go(page, path);
     found = await judge(page);
   });
@@ -118,9 +124,13 @@ test("a page that is not there fails a test", async () => {
 });
 
 for (const [path, fault] of [
-  ["/no-label", /label/],
-  ["/no-contrast", /color-contrast/],
-  ["/too-wide", /pixels wide/],
+  ["/no-label", /^light, narrow: critical label/],
+  ["/no-contrast", /^light, dark: serious color-contrast/],
+  ["/no-contrast-in-the-dark", /^dark: serious color-contrast/],
+  ["/no-label-if-narrow", /^narrow: critical label/],
+  ["/too-wide", /^light, dark: .* pixels wide/],
+  ["/cut-off", /^light, dark: what the page is about is/],
+  ["/too-wide-if-narrow", /^narrow: .* pixels wide/],
 ]) {
   test(`${path} is found`, async () => assert.match(await judged(path), fault));
 }
@@ -157,4 +167,15 @@ test("a page is browsed without JavaScript, and looked into all the same", async
     await go(page, "/throws");
     assert.equal(await firstLink(page, "/payments/{id}"), `/payments/${ID}`);
   });
+});
+
+test("a complaint fails the test that goes on in a window, and the next one has a new window", async () => {
+  // By itself, as the tests of a file are run.
+  const file = `import { browseOn, go } from ${JSON.stringify(new URL("./browser.mjs", import.meta.url).href)};
+for (const path of ["/well", "/throws", "/well"]) browseOn(path, {}, (page) => go(page, path));`;
+  const told = await new Promise((ended) => {
+    const env = { ...process.env, BASE_URL: base, NODE_TEST_CONTEXT: "" };
+    execFile("node", ["--test-reporter=tap", "--input-type=module", "--eval", file], { env }, (_, stdout) => ended(stdout));
+  });
+  assert.deepEqual(told.match(/^(not )?ok/gm), ["ok", "not ok", "ok"], told);
 });

@@ -21,7 +21,7 @@ on_both_backends!(
     open_access_is_for_this_machine,
 );
 
-const PASSWORD: &str = "correct horse battery";
+pub const PASSWORD: &str = "correct horse battery";
 
 /// Every page that is no page of one thing, and the actions that a stranger would try first.
 const PAGES: [&str; 22] = [
@@ -59,7 +59,7 @@ const ACTIONS: [&str; 8] = [
     "/payments/019a0000-0000-7000-8000-000000000001/complete",
 ];
 
-fn operator(server: &Server, name: &str, role: &str) {
+pub fn operator(server: &Server, name: &str, role: &str) {
     let made = with_line(server, &["operators", "create", name, "--role", role, "--why", "a test"], PASSWORD);
     assert_eq!(made.code, Some(0), "{}{}", made.stdout, made.stderr);
 }

@@ -29,6 +29,7 @@ pub fn run(file: &str, variables: &[(&str, &str)]) {
         .arg(format!("{FILES}/{file}"))
         // Who signs in is the test's to say.
         .env_remove("OPERATOR")
+        .env_remove("PASSWORD")
         .env_remove("NODE_OPTIONS")
         .envs(variables.iter().copied())
         .output()
