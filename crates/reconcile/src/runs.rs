@@ -106,6 +106,14 @@ pub async fn find(db: &dyn Reads, id: Uuid) -> Result<Option<StoredRun>, ReadErr
     rows.first().map(run_from).transpose()
 }
 
+/// The newest run that came to its end; `None` when there was none among those that are kept.
+pub async fn newest_ended(db: &dyn Reads) -> Result<Option<StoredRun>, ReadError> {
+    let ended = State::Ended.number();
+    // Backwards by the key; behind a row of another state there is one of this soon, and never more than are kept.
+    let rows = db.query(&format!("{RUN} where state = {ended} order by id desc limit 1"), Vec::new()).await?;
+    rows.first().map(run_from).transpose()
+}
+
 /// The breaks that were open when a run ended, in the order in which they were first seen.
 pub async fn breaks(db: &dyn Reads, run: Uuid) -> Result<Vec<StoredBreak>, ReadError> {
     // Runs are numbered by time, and a break is seen by each of them until it is closed.

@@ -5,16 +5,17 @@
 use std::fmt::Write as _;
 
 use domain::{
+    currency::Currency,
     lane::Lane,
-    ledger::{Account, AccountKey, Entry, Owner},
+    ledger::{Account, AccountKey, AccountKind, Entry, Owner},
     time::Timestamp,
 };
 
 use crate::{
     error::ReadError,
-    queries::{ENTRY, Query, entry_from, wide_sum},
+    queries::{self, ENTRY, Query, entry_from, wide_sum},
     rows::{ACCOUNT, account_from},
-    sql::{Reads, Row},
+    sql::{Reads, Row, Value},
 };
 
 /// A place in the list of an account's entries; the next page lies behind it.
@@ -84,8 +85,36 @@ pub async fn accounts_of_platform(
 ) -> Result<Vec<(AccountKey, Account)>, ReadError> {
     let sql =
         format!("{ACCOUNT} where owner >= $1 and owner <= $2 order by owner, kind, currency limit {limit}");
-    let ends = [Lane(0), Lane(u16::MAX)].map(|lane| Owner::Platform(lane).to_uuid().into());
-    db.query(&sql, ends.to_vec()).await?.iter().map(account_from).collect()
+    db.query(&sql, platform().to_vec()).await?.iter().map(account_from).collect()
+}
+
+/// What the platform owns or owes, over all lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlatformBalance {
+    pub kind: AccountKind,
+    pub currency: Currency,
+    pub balance_minor: i128,
+}
+
+/// The sums of the platform's accounts by kind and currency; reads a row a lane of each.
+pub async fn platform_balances(db: &dyn Reads) -> Result<Vec<PlatformBalance>, ReadError> {
+    let sql = "select kind, currency, cast(sum(balance >> 32) as bigint), \
+         cast(sum(balance & 4294967295) as bigint) from accounts where owner >= $1 and owner <= $2 \
+         group by kind, currency order by kind, currency";
+    let rows = db.query(sql, platform().to_vec()).await?;
+    let balance = |row: Row<'_>| {
+        Ok(PlatformBalance {
+            kind: queries::account_kind(row.int(0)?)?,
+            currency: queries::currency(row.text(1)?)?,
+            balance_minor: wide_sum(row.int(2)?, row.int(3)?),
+        })
+    };
+    rows.iter().map(balance).collect()
+}
+
+/// The first and the last of the platform's owners. No merchant's id lies between them.
+fn platform() -> [Value; 2] {
+    [Lane(0), Lane(u16::MAX)].map(|lane| Owner::Platform(lane).to_uuid().into())
 }
 
 /// Reads every entry of the account: for one that does not have too many.

@@ -10,21 +10,31 @@ use crate::{
     position::{self, Place},
 };
 
+/// Open dead letters of one consumer that are counted; there are at least as many when it is as many.
+pub const DEAD_LETTERS_COUNTED_MAX: usize = 100_000;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lag {
     pub consumer: String,
     pub events: i64,
+    /// The same by [`Stream::index`].
+    pub events_by_stream: [i64; 3],
     /// The age of the oldest event that is not handled yet; 0 when there is none.
     pub micros: i64,
+    /// Those that are open.
     pub dead_letters: i64,
     /// Somebody has paused it.
     pub is_paused: bool,
 }
 
-/// The lag of every consumer that has ever run on this database, by name.
+/// The lag of every consumer that has ever run on this database, by name. Positions are dense, so the oldest event that a
+/// consumer has not handled is the next one, and one statement finds all of them.
 pub async fn lags(db: &dyn Reads, now: Timestamp) -> Result<Vec<Lag>, ReadError> {
-    let sql =
-        "select consumer, stream, lane, position from consumer_positions order by consumer, stream, lane";
+    let sql = "select consumer_positions.consumer, consumer_positions.stream, consumer_positions.lane, \
+         consumer_positions.position, events.occurred_at from consumer_positions \
+         left join events on events.stream = consumer_positions.stream and events.lane = consumer_positions.lane \
+         and events.position = consumer_positions.position + 1 \
+         order by consumer_positions.consumer, consumer_positions.stream, consumer_positions.lane";
     let positions = db.query(sql, Vec::new()).await?;
     // Read after the positions, so that no position is ahead of its head.
     let heads: BTreeMap<_, _> = log::heads(db).await?.into_iter().map(|head| (head.lane, head)).collect();
@@ -37,22 +47,21 @@ pub async fn lags(db: &dyn Reads, now: Timestamp) -> Result<Vec<Lag>, ReadError>
         let lag = lags.entry(consumer.to_owned()).or_insert_with(|| Lag {
             consumer: consumer.to_owned(),
             events: 0,
+            events_by_stream: [0; 3],
             micros: 0,
             dead_letters: 0,
             is_paused: false,
         });
         if head > behind {
             lag.events += head - behind;
-            let oldest = log::behind(db, stream, lane, behind, 1).await?;
-            let age = oldest.first().map_or(0, |event| now.as_micros() - event.occurred_at.as_micros());
+            lag.events_by_stream[stream.index()] += head - behind;
+            // Absent: committed since then.
+            let age = row.opt_int(4)?.map_or(0, |occurred_at| now.as_micros() - occurred_at);
             lag.micros = lag.micros.max(age);
         }
     }
-    let sql = "select consumer, count(*) from dead_letters where state = 1 group by consumer";
-    for row in &db.query(sql, Vec::new()).await? {
-        if let Some(lag) = lags.get_mut(row.text(0)?) {
-            lag.dead_letters = row.int(1)?;
-        }
+    for lag in lags.values_mut() {
+        lag.dead_letters = open_dead_letters(db, &lag.consumer).await?;
     }
     for state in control::states(db).await? {
         if let Some(lag) = lags.get_mut(&state.consumer) {
@@ -60,6 +69,15 @@ pub async fn lags(db: &dyn Reads, now: Timestamp) -> Result<Vec<Lag>, ReadError>
         }
     }
     Ok(lags.into_values().collect())
+}
+
+/// Counted in the index of those that are open, up to [`DEAD_LETTERS_COUNTED_MAX`].
+async fn open_dead_letters(db: &dyn Reads, consumer: &str) -> Result<i64, ReadError> {
+    let sql = format!(
+        "select count(*) from (select 1 from dead_letters where consumer = $1 and state = 1 \
+         limit {DEAD_LETTERS_COUNTED_MAX}) counted"
+    );
+    db.query(&sql, vec![consumer.into()]).await?.first().map_or(Ok(0), |row| row.int(0))
 }
 
 /// How far a consumer has come in one place.

@@ -8,6 +8,7 @@ pub mod group;
 mod headers;
 pub mod lag;
 mod member;
+pub mod presence;
 mod producer;
 pub mod publisher;
 mod reader;

@@ -1,13 +1,10 @@
 //! How far the relay is behind the log, for people: by what it has noted, at most half a second ago.
 
-use domain::{event::Stream, time::Timestamp};
-use store::{
-    error::ReadError,
-    log,
-    sql::{Reads, Row},
-};
+use std::collections::BTreeMap;
 
-use super::cursor;
+use domain::{event::Stream, time::Timestamp};
+use store::{error::ReadError, log, sql::Reads};
+
 use crate::position::{self, Place};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,22 +23,13 @@ pub async fn status(db: &dyn Reads, now: Timestamp) -> Result<Status, ReadError>
         Some(row) => (row.int(0)?, row.opt_uuid(1)?.is_some()),
         None => (0, false),
     };
-    // Before the heads, so that no place is ahead of its head.
-    let published = cursor::published(db).await?;
-    let mut status = Status { epoch, is_held, unpublished: 0, micros: 0 };
-    for head in log::heads(db).await? {
-        for stream in Stream::ALL {
-            let behind = published.get(&(stream, head.lane)).copied().unwrap_or(0);
-            let unpublished = head.streams[stream.index()].0 - behind;
-            if unpublished > 0 {
-                status.unpublished += unpublished;
-                let oldest = log::behind(db, stream, head.lane, behind, 1).await?;
-                let age = oldest.first().map_or(0, |event| now.as_micros() - event.occurred_at.as_micros());
-                status.micros = status.micros.max(age);
-            }
-        }
-    }
-    Ok(status)
+    let places = places(db, now).await?;
+    Ok(Status {
+        epoch,
+        is_held,
+        unpublished: places.iter().map(|place| place.unpublished().max(0)).sum(),
+        micros: places.iter().map(|place| place.micros).max().unwrap_or(0),
+    })
 }
 
 /// How far one place is published.
@@ -70,34 +58,47 @@ impl Published {
 
 /// The same, place by place, in the order of streams and lanes.
 pub async fn places(db: &dyn Reads, now: Timestamp) -> Result<Vec<Published>, ReadError> {
-    let sql =
-        "select stream, lane, position, kafka_offset, updated_at from relay_cursors order by stream, lane";
-    let noted = |row: Row<'_>| {
-        let noted = Noted {
-            position: row.int(2)?,
-            kafka_offset: row.int(3)?,
-            at: Timestamp::from_micros(row.int(4)?),
-        };
-        Ok((position::place(row, 0)?, noted))
-    };
-    let rows = db.query(sql, Vec::new()).await?;
-    let notes: Vec<(Place, Noted)> = rows.iter().map(noted).collect::<Result<_, ReadError>>()?;
+    let notes = notes(db).await?;
     // Read after the notes, so that no place is ahead of its head.
     let heads = log::heads(db).await?;
     let mut places = Vec::with_capacity(heads.len() * Stream::ALL.len());
     for stream in Stream::ALL {
         for head in &heads {
             let place = (stream, head.lane);
-            let noted = notes.iter().find(|(noted, _)| *noted == place).map(|(_, noted)| *noted);
+            let (noted, mut oldest_at) = notes.get(&place).copied().unzip();
             let mut published = Published { place, noted, head: head.streams[stream.index()].0, micros: 0 };
             if published.unpublished() > 0 {
-                let behind = noted.map_or(0, |noted| noted.position);
-                let oldest = log::behind(db, stream, head.lane, behind, 1).await?;
-                published.micros =
-                    oldest.first().map_or(0, |event| now.as_micros() - event.occurred_at.as_micros());
+                // Of a place of which nothing was noted yet, the notes cannot tell it.
+                if noted.is_none() {
+                    let oldest = log::behind(db, stream, head.lane, 0, 1).await?;
+                    oldest_at = Some(oldest.first().map(|event| event.occurred_at));
+                }
+                // Absent: committed since then.
+                let age = |at: Timestamp| now.as_micros() - at.as_micros();
+                published.micros = oldest_at.flatten().map_or(0, age);
             }
             places.push(published);
         }
     }
     Ok(places)
+}
+
+/// What the relay has noted of each place, and when the event behind it occurred, which positions, being dense, name.
+async fn notes(db: &dyn Reads) -> Result<BTreeMap<Place, (Noted, Option<Timestamp>)>, ReadError> {
+    let sql = "select relay_cursors.stream, relay_cursors.lane, relay_cursors.position, \
+         relay_cursors.kafka_offset, relay_cursors.updated_at, events.occurred_at from relay_cursors \
+         left join events on events.stream = relay_cursors.stream and events.lane = relay_cursors.lane \
+         and events.position = relay_cursors.position + 1";
+    let rows = db.query(sql, Vec::new()).await?;
+    let mut notes = BTreeMap::new();
+    for row in &rows {
+        let noted = Noted {
+            position: row.int(2)?,
+            kafka_offset: row.int(3)?,
+            at: Timestamp::from_micros(row.int(4)?),
+        };
+        let oldest_at = row.opt_int(5)?.map(Timestamp::from_micros);
+        notes.insert(position::place(row, 0)?, (noted, oldest_at));
+    }
+    Ok(notes)
 }
