@@ -27,6 +27,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::future::{BoxFuture, Either, ready};
+use telemetry::{metrics, metrics::Reason};
 use tower::{Layer, Service};
 
 pub use self::limits::{RATE_LIMIT, RATE_LIMIT_POLICY};
@@ -184,14 +185,14 @@ impl Guard {
         };
         let presented = credentials::of(request.headers(), request.uri()).map_err(|problem| {
             let challenge = if problem.kind() == UNAUTHENTICATED { CHALLENGE } else { INVALID_REQUEST };
-            Box::new(refused(problem, challenge))
+            Box::new(refused(problem, challenge, "malformed"))
         })?;
         match presented {
             Some(presented) => Ok(Sight::Key(reach, presented)),
             None if self.access.mode() == Mode::Open => Ok(Sight::Anybody),
             None => {
                 let told = "Send a key as Authorization: Bearer fk_live_…";
-                Err(Box::new(refused(Problem::new(UNAUTHENTICATED, told), CHALLENGE)))
+                Err(Box::new(refused(Problem::new(UNAUTHENTICATED, told), CHALLENGE, "no_key")))
             }
         }
     }
@@ -214,7 +215,7 @@ impl Guard {
         reach: Reach,
         key: &Arc<VerifiedKey>,
     ) -> Result<Standing, Box<Response>> {
-        let standing = self.limits.count(key)?;
+        let standing = self.limits.count(key).inspect_err(|_| count_refused("rate"))?;
         let template = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
         if let Err(denied) = reach.check(&key.caller, template, request.uri().path()) {
             let mut response = not_allowed(denied);
@@ -226,16 +227,17 @@ impl Guard {
     }
 
     fn not_let_in(&self, refusal: KeyRefusal, address: Option<IpAddr>) -> Response {
-        let told = match refusal {
+        let (told, reason) = match refusal {
             KeyRefusal::Unavailable(error) => return Problem::read(error).into_response(),
-            KeyRefusal::Unknown => "There is no such key.",
-            KeyRefusal::Expired => "This key has expired; use the one that followed upon it.",
-            KeyRefusal::Revoked => "This key was revoked; use another one.",
+            KeyRefusal::Unknown => ("There is no such key.", "unknown"),
+            KeyRefusal::Expired => ("This key has expired; use the one that followed upon it.", "expired"),
+            KeyRefusal::Revoked => ("This key was revoked; use another one.", "revoked"),
         };
         if let Some(slowed) = address.and_then(|address| self.limits.count_failure(address)) {
+            count_refused("rate");
             return slowed;
         }
-        refused(Problem::new(UNAUTHENTICATED, told), INVALID_TOKEN)
+        refused(Problem::new(UNAUTHENTICATED, told), INVALID_TOKEN, reason)
     }
 }
 
@@ -245,19 +247,22 @@ fn address_of(request: &Request<Body>) -> Option<IpAddr> {
 }
 
 fn not_allowed(denied: Denied) -> Response {
-    let problem = match denied {
-        Denied::NotYours => Problem::new(
-            ACCESS_DENIED,
-            "This is not for this key: it belongs to the platform or to another merchant.",
-        ),
-        Denied::RoleTooLow(role) => {
-            Problem::new(ACCESS_DENIED, format!("This needs a key of the role {role} or a higher one."))
+    let (told, reason) = match denied {
+        Denied::NotYours => {
+            let told = "This is not for this key: it belongs to the platform or to another merchant.";
+            (told.to_owned(), "not_yours")
         }
+        Denied::RoleTooLow(role) => (format!("This needs a key of the role {role} or a higher one."), "role"),
     };
-    refused(problem, INSUFFICIENT_SCOPE)
+    refused(Problem::new(ACCESS_DENIED, told), INSUFFICIENT_SCOPE, reason)
 }
 
-fn refused(problem: Problem, challenge: HeaderValue) -> Response {
+fn count_refused(reason: &'static str) {
+    metrics().access_refused.get_or_create(&Reason { reason }).inc();
+}
+
+fn refused(problem: Problem, challenge: HeaderValue, reason: &'static str) -> Response {
+    count_refused(reason);
     let mut response = problem.into_response();
     response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     response

@@ -26,6 +26,7 @@ use store::{
     error::ReadError,
     request_log::{self, ApiRequest, ERROR_STATUS_MIN, LeftOut},
 };
+use telemetry::metrics;
 use tokio::{
     sync::{mpsc, watch},
     time::{MissedTickBehavior, interval, timeout},
@@ -255,9 +256,11 @@ impl Writer {
         }
         self.requests.extend(taken.into_iter().map(|(_, request)| request));
         let [errors, changes, reads] = left_out.map(|count| i64::try_from(count).unwrap_or(i64::MAX));
-        if errors + changes + reads == 0 {
+        let not_kept = errors + changes + reads;
+        if not_kept == 0 {
             return;
         }
+        metrics().requests_not_kept.inc_by(not_kept.unsigned_abs());
         let are_many = self.left_out.len() >= UNWRITTEN_SECONDS_MAX;
         match self.left_out.last_mut() {
             Some(last) if are_many => {

@@ -17,6 +17,7 @@ use store::{
     log::{self, Span},
     sql::{Reads, Row, Value},
 };
+use telemetry::{metrics, metrics::Handled};
 use uuid::Uuid;
 
 use crate::{
@@ -145,15 +146,23 @@ pub async fn redrive(
     };
     loop {
         match redrive_next(store, consumer.as_ref(), letter.place, subject, actor).await? {
-            Next::Handled => redriven.handled += 1,
+            Next::Handled => {
+                count(consumer.name(), "handled");
+                redriven.handled += 1;
+            }
             Next::None => return Ok(redriven),
             Next::Failed(id, reason) => {
+                count(consumer.name(), "failed");
                 note_failure(store, id, &reason, actor).await?;
                 redriven.failed = Some(reason);
                 return Ok(redriven);
             }
         }
     }
+}
+
+fn count(consumer: &'static str, outcome: &'static str) {
+    metrics().dead_letters_redriven.get_or_create(&Handled { consumer, outcome }).inc();
 }
 
 enum Next {

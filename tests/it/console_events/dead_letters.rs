@@ -82,6 +82,7 @@ fn one_is_read_and_redriven(kind: Kind) {
     let page = visitor.page(&failed);
     assert!(page.contains("It failed again and stays") && page.contains("dead-letter.redrive"));
     assert!(page.contains("alert(1)"), "what was given as the reason is shown");
+    assert_eq!(redriven(&server, "failed"), "1");
     server.set("FINTECH_FAIL", "");
     server.restart();
     let visitor = Visitor::new(&server);
@@ -94,7 +95,17 @@ fn one_is_read_and_redriven(kind: Kind) {
         requests.len() == 2 && requests.iter().all(|id| !id.is_empty()),
         "with its parked one: {requests:?}"
     );
+    assert_eq!(redriven(&server, "handled"), "2");
     assert!(visitor.page("/dead-letters?consumer=probe").contains("No dead letter passes"));
+}
+
+/// How often, as the metrics of the program have it.
+fn redriven(server: &Server, outcome: &str) -> String {
+    let shown = server.operations().get("/metrics").expect(200).text;
+    let series =
+        format!("fintech_dead_letters_redriven_total{{consumer=\"probe\",outcome=\"{outcome}\"}} ");
+    let value = shown.lines().find_map(|line| line.strip_prefix(&series));
+    value.unwrap_or_else(|| panic!("no {series}")).to_owned()
 }
 
 #[test]

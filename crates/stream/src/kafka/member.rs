@@ -20,6 +20,7 @@ use rdkafka::{
     types::RDKafkaRespErr,
 };
 use store::Store;
+use telemetry::{metrics, metrics::KindOf};
 use tokio::runtime::Handle;
 
 use super::{
@@ -407,6 +408,7 @@ impl ClientContext for Rebalances {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        metrics().kafka_client_errors.get_or_create(&KindOf { kind: "consumer" }).inc();
         Context.error(error, reason);
     }
 }

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use telemetry::{metrics, metrics::KindOf};
 use tokio::sync::{mpsc, oneshot};
 
 pub use super::producer::{Extent, Extents};
@@ -119,8 +120,14 @@ fn run(
         match Producer::init(settings.transactions(), deadline) {
             Ok(producer) => break producer,
             // Fenced by nobody: it is the first word that this producer says.
-            Err(_) if Instant::now() < deadline && !ready.is_closed() => thread::sleep(INIT_PAUSE),
-            Err(error) => return drop(ready.send(Err(error.into()))),
+            Err(_) if Instant::now() < deadline && !ready.is_closed() => {
+                count_error();
+                thread::sleep(INIT_PAUSE);
+            }
+            Err(error) => {
+                count_error();
+                return drop(ready.send(Err(error.into())));
+            }
         }
     };
     if ready.send(Ok(())).is_err() {
@@ -136,12 +143,17 @@ fn run(
                 // Nobody waits any more when the relay has been stopped.
                 drop(reply.send(result));
                 if has_failed {
+                    count_error();
                     break;
                 }
             }
             Job::Check { reply } => drop(reply.send(producer.check_topics().map_err(PublishError::from))),
         }
     }
+}
+
+fn count_error() {
+    metrics().kafka_client_errors.get_or_create(&KindOf { kind: "producer" }).inc();
 }
 
 /// The transaction that is being filled.
