@@ -4,8 +4,8 @@ use prometheus_client::registry::Registry;
 
 use super::{
     Answered, Build, Command, CommandName, Consumer, Counter, Counters, Currency, DeadLetter, Declared,
-    Durations, DurationsOf, Event, Gauge, Gauges, GroupTopic, Handled, KindOf, Lane, Metric, Moment, Moments,
-    Outcome, PaymentsOf, PlatformAccount, Reason, Route, Sizes, Stream, process, register,
+    Durations, DurationsOf, Event, Gauge, Gauges, GroupTopic, Handled, KindOf, Lane, LateGauge, Metric,
+    Moment, Moments, Outcome, PaymentsOf, PlatformAccount, Reason, Route, Sizes, Stream, process, register,
 };
 
 macro_rules! catalogue {
@@ -53,7 +53,7 @@ catalogue! {
         http_requests_in_flight: Gauge = "fintech_http_requests_in_flight",
             "Requests that are being answered";
         access_refused: Counters<Reason> = "fintech_access_refused",
-            "Requests that were refused for who asked: no key, unknown, expired, revoked, another's merchant, rate";
+            "Requests that were refused for who asked: no_key, malformed, unknown, expired, revoked, not_yours, role, rate";
         requests_not_kept: Counter = "fintech_requests_not_kept",
             "Requests that the record of requests only counted";
     }
@@ -85,7 +85,7 @@ catalogue! {
         withdrawals: Counters<PaymentsOf> = "fintech_withdrawals",
             "Withdrawals that entered a state, in this process";
         platform_balance: Gauges<PlatformAccount> = "fintech_platform_balance" in "minor_units",
-            "Balances of the platform's own accounts over all lanes, looked at every fifteen seconds";
+            "Balances of the platform's own accounts over all lanes; of the whole platform";
         balances_looked_at: Moment = "fintech_balances_looked_at_timestamp" in "seconds",
             "When the balances were looked at";
     }
@@ -107,7 +107,7 @@ catalogue! {
         events_unpublished: Gauges<Stream> = "fintech_events_unpublished",
             "Events of the log that are not known to be in Kafka yet; of the whole platform";
         oldest_unpublished: Moments<Stream> = "fintech_oldest_unpublished_event_timestamp" in "seconds",
-            "When the oldest event occurred that is not published; the time of the look while there is none";
+            "When the oldest event occurred that is not published, the time of the look while there is none; of the whole platform";
     }
     "Consumers" {
         consumer_events: Counters<Handled> = "fintech_consumer_events",
@@ -117,9 +117,9 @@ catalogue! {
         consumer_lag_events: Gauges<Consumer> = "fintech_consumer_lag" in "events",
             "Events of the log that a consumer has not handled; of the whole platform";
         consumer_lag_seconds: Moments<Consumer> = "fintech_consumer_lag" in "seconds",
-            "Age of the oldest event that a consumer has not handled; 0 while there is none";
+            "Age of the oldest event that a consumer has not handled, 0 while there is none; of the whole platform";
         consumer_paused: Gauges<Consumer> = "fintech_consumer_paused",
-            "1 while somebody has paused it";
+            "1 while somebody has paused it; of the whole platform";
         dead_letters: Counters<DeadLetter> = "fintech_dead_letters",
             "Dead letters that this process stored";
         dead_letters_open: Gauges<Consumer> = "fintech_dead_letters_open",
@@ -143,10 +143,10 @@ catalogue! {
         database_up: Gauge = "fintech_database_up",
             "1 when the last look at the database, every fifteen seconds, was answered";
         database_errors: Counters<KindOf> = "fintech_database_errors",
-            "Times that the database was not there for: a write, a read, an effect of a consumer";
+            "Times that the database was not there for: a write, a read, an effect of a consumer, a look";
         database_look_duration: Durations = "fintech_database_look_duration" in "seconds",
             "The look itself";
-        kafka_up: Gauge = "fintech_kafka_up",
+        kafka_up: LateGauge = "fintech_kafka_up",
             "1 when a broker answered the last look, 0 when none did; absent without Kafka";
         kafka_client_errors: Counters<KindOf> = "fintech_kafka_client_errors",
             "Errors that the Kafka clients reported, of the relay (producer) and the consumers (consumer)";
@@ -159,7 +159,7 @@ catalogue! {
         dlq_messages: Counters<Consumer> = "dlq_messages",
             "The same as fintech_dead_letters_total, of all kinds";
         kafka_consumer_lag: Gauges<GroupTopic> = "kafka_consumer_lag",
-            "Events of a topic that a consumer has not handled; consumer_group is the consumer's name";
+            "Events of a topic that a consumer has not handled, of the whole platform; consumer_group is the consumer's name";
     }
     "Traces" {
         spans_exported: Counter = "fintech_spans_exported",
@@ -168,7 +168,7 @@ catalogue! {
             "Spans that no collector took";
     }
     "Process" {
-        build_info: Gauges<Build> = "fintech_build",
+        build_info: Gauges<Build> = "fintech_build_info",
             "1, with the version in its labels";
     }
 }

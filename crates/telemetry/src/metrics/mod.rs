@@ -5,18 +5,19 @@
 
 mod catalogue;
 mod labels;
+mod page;
 mod process;
 
 use std::{
     fmt::Debug,
-    sync::{LazyLock, atomic::AtomicU64},
+    sync::{Arc, LazyLock, OnceLock, atomic::AtomicU64},
     time::Duration,
 };
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text},
+    encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, text},
     metrics::{
-        counter::Counter as PlainCounter, exemplar::HistogramWithExemplars, family::Family,
+        MetricType, counter::Counter as PlainCounter, exemplar::HistogramWithExemplars, family::Family,
         gauge::Gauge as PlainGauge, histogram::Histogram as PlainHistogram,
     },
     registry::{Registry, Unit},
@@ -25,6 +26,8 @@ use prometheus_client::{
 pub use self::{
     catalogue::{ALL, Metrics},
     labels::*,
+    page::page,
+    process::{PROCESS, RUNTIME},
 };
 
 /// OpenMetrics, which Prometheus asks for by itself.
@@ -106,6 +109,7 @@ macro_rules! declared {
 declared! {
     Counter => Counter;
     Gauge => Gauge;
+    LateGauge => Gauge;
     Moment => Gauge;
     Durations => Histogram;
     Sizes => Histogram;
@@ -137,6 +141,26 @@ impl<L: Labels> Declared for Moments<L> {
 impl<L: Labels> Declared for DurationsOf<L> {
     const KIND: Kind = Kind::Histogram;
     const LABELS: &'static [&'static str] = L::NAMES;
+}
+
+/// A gauge that is not shown until it has a value: of what some processes do not have, zero would be a claim.
+#[derive(Clone, Debug, Default)]
+pub struct LateGauge(Arc<OnceLock<Gauge>>);
+
+impl LateGauge {
+    pub fn set(&self, value: i64) {
+        self.0.get_or_init(Gauge::default).set(value);
+    }
+}
+
+impl EncodeMetric for LateGauge {
+    fn encode(&self, encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        self.0.get().map_or(Ok(()), |gauge| gauge.encode(encoder))
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
+    }
 }
 
 /// What joins a value of a histogram to a trace.
@@ -236,6 +260,7 @@ macro_rules! encoded {
 encoded! {
     [] Counter => Self, clone;
     [] Gauge => Self, clone;
+    [] LateGauge => Self, clone;
     [] Moment => Self, clone;
     [] Durations => PlainHistogram, encoded;
     [] Sizes => PlainHistogram, encoded;
@@ -291,11 +316,20 @@ mod tests {
         assert!(text.ends_with("# EOF\n"), "{text}");
     }
 
+    /// Without Kafka nobody may be told that it is away.
+    #[test]
+    fn what_is_not_known_is_not_shown() {
+        let metrics = Metrics::new();
+        assert!(!metrics.render().contains("\nfintech_kafka_up "), "{}", metrics.render());
+        metrics.kafka_up.set(0);
+        assert!(metrics.render().contains("\nfintech_kafka_up 0\n"), "{}", metrics.render());
+    }
+
     /// What Prometheus takes: names of letters, digits and underscores, base units, each once.
     #[test]
     fn names_are_those_that_prometheus_expects() {
         let mut seen = BTreeSet::new();
-        for metric in ALL {
+        for metric in ALL.iter().chain(PROCESS).chain(RUNTIME) {
             let name = metric.full_name();
             for word in metric.labels.iter().chain([&metric.name]) {
                 assert!(word.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{word}");
@@ -312,7 +346,7 @@ mod tests {
     #[test]
     fn everything_that_is_declared_is_registered() {
         let text = Metrics::new().render();
-        for metric in ALL.iter().filter(|metric| metric.labels.is_empty()) {
+        for metric in ALL.iter().filter(|metric| metric.labels.is_empty()).chain(PROCESS) {
             let unit = metric.unit.map(|unit| format!("_{unit}")).unwrap_or_default();
             let line = format!("# TYPE {}{unit} {}\n", metric.name, metric.kind.word());
             assert!(text.contains(&line), "{line} in {text}");

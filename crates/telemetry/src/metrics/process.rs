@@ -3,7 +3,7 @@
 
 use std::fmt::Error;
 
-use procfs::process::Process;
+use procfs::process::{LimitValue, Process};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -11,6 +11,51 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use tokio::runtime::Handle;
+
+use super::{Kind, Metric};
+
+macro_rules! declared {
+    ($(#[$doc:meta])* $all:ident in $group:literal { $($name:ident = $kind:ident $text:literal $(in $unit:literal)?, $help:literal;)* }) => {
+        $(const $name: Metric = Metric {
+            group: $group,
+            name: $text,
+            unit: declared!(@unit $($unit)?),
+            kind: Kind::$kind,
+            labels: &[],
+            help: $help,
+        };)*
+
+        $(#[$doc])*
+        pub const $all: &[Metric] = &[$($name),*];
+    };
+    (@unit) => { None };
+    (@unit $unit:literal) => { Some($unit) };
+}
+
+declared! {
+    /// What there is only where there is a `/proc`.
+    PROCESS in "Process" {
+        RESIDENT_MEMORY = Gauge "process_resident_memory" in "bytes", "Resident memory";
+        VIRTUAL_MEMORY = Gauge "process_virtual_memory" in "bytes", "Virtual memory";
+        THREADS = Gauge "process_threads", "Threads";
+        CPU = Counter "process_cpu" in "seconds", "Processor time, in user and in kernel mode";
+        OPEN_FDS = Gauge "process_open_fds", "Open file descriptors";
+        MAX_FDS = Gauge "process_max_fds", "File descriptors that may be open";
+        START_TIME = Gauge "process_start_time" in "seconds", "When the process started, in seconds since 1970";
+    }
+}
+
+declared! {
+    /// What tokio tells of itself.
+    RUNTIME in "Runtime" {
+        WORKERS = Gauge "tokio_workers", "Threads that run tasks";
+        ALIVE_TASKS = Gauge "tokio_alive_tasks", "Tasks that have not ended";
+        QUEUE_DEPTH = Gauge "tokio_global_queue_depth", "Tasks that wait for any worker";
+        WORKERS_BUSY = Counter "tokio_workers_busy" in "seconds",
+            "Time that workers were busy, of all of them together";
+        WORKER_PARKS = Counter "tokio_worker_parks", "Times that a worker had nothing to do";
+    }
+}
 
 pub(super) fn register(registry: &mut Registry) {
     registry.register_collector(Box::new(OfProcess));
@@ -26,42 +71,27 @@ impl Collector for OfProcess {
         let Ok(process) = Process::myself() else { return Ok(()) };
         let Ok(stat) = process.stat() else { return Ok(()) };
         let ticks_per_second = procfs::ticks_per_second();
-        gauge(
-            &mut encoder,
-            "process_resident_memory",
-            "Resident memory",
-            Some("bytes"),
-            stat.rss.saturating_mul(procfs::page_size()),
-        )?;
-        gauge(&mut encoder, "process_virtual_memory", "Virtual memory", Some("bytes"), stat.vsize)?;
-        gauge(
-            &mut encoder,
-            "process_threads",
-            "Threads",
-            None,
-            u64::try_from(stat.num_threads).unwrap_or(0),
-        )?;
+        gauge(&mut encoder, &RESIDENT_MEMORY, stat.rss.saturating_mul(procfs::page_size()))?;
+        gauge(&mut encoder, &VIRTUAL_MEMORY, stat.vsize)?;
+        gauge(&mut encoder, &THREADS, u64::try_from(stat.num_threads).unwrap_or(0))?;
         let used = seconds(stat.utime + stat.stime, ticks_per_second);
-        let help = "Processor time, in user and in kernel mode";
-        encode(&mut encoder, "process_cpu", help, Some("seconds"), &ConstCounter::new(used))?;
+        encode(&mut encoder, &CPU, &ConstCounter::new(used))?;
         if let Ok(open) = process.fd_count() {
-            gauge(&mut encoder, "process_open_fds", "Open file descriptors", None, open as u64)?;
+            gauge(&mut encoder, &OPEN_FDS, open as u64)?;
         }
         if let Ok(limits) = process.limits()
-            && let procfs::process::LimitValue::Value(max) = limits.max_open_files.soft_limit
+            && let LimitValue::Value(max) = limits.max_open_files.soft_limit
         {
-            gauge(&mut encoder, "process_max_fds", "File descriptors that may be open", None, max)?;
+            gauge(&mut encoder, &MAX_FDS, max)?;
         }
         if let Ok(booted) = procfs::boot_time_secs() {
             let started = seconds_f64(booted) + seconds(stat.starttime, ticks_per_second);
-            let help = "When the process started, in seconds since 1970";
-            encode(&mut encoder, "process_start_time", help, Some("seconds"), &ConstGauge::new(started))?;
+            encode(&mut encoder, &START_TIME, &ConstGauge::new(started))?;
         }
         Ok(())
     }
 }
 
-/// What tokio tells of itself.
 #[derive(Debug)]
 struct OfRuntime;
 
@@ -70,46 +100,29 @@ impl Collector for OfRuntime {
         let Ok(runtime) = Handle::try_current() else { return Ok(()) };
         let metrics = runtime.metrics();
         let workers = metrics.num_workers();
-        gauge(&mut encoder, "tokio_workers", "Threads that run tasks", None, workers as u64)?;
-        let alive = metrics.num_alive_tasks() as u64;
-        gauge(&mut encoder, "tokio_alive_tasks", "Tasks that have not ended", None, alive)?;
-        let help = "Tasks that wait for any worker";
-        gauge(&mut encoder, "tokio_global_queue_depth", help, None, metrics.global_queue_depth() as u64)?;
+        gauge(&mut encoder, &WORKERS, workers as u64)?;
+        gauge(&mut encoder, &ALIVE_TASKS, metrics.num_alive_tasks() as u64)?;
+        gauge(&mut encoder, &QUEUE_DEPTH, metrics.global_queue_depth() as u64)?;
         let busy: f64 =
             (0..workers).map(|worker| metrics.worker_total_busy_duration(worker).as_secs_f64()).sum();
-        let help = "Time that workers were busy, of all of them together";
-        encode(&mut encoder, "tokio_workers_busy", help, Some("seconds"), &ConstCounter::new(busy))?;
+        encode(&mut encoder, &WORKERS_BUSY, &ConstCounter::new(busy))?;
         let parked = (0..workers).map(|worker| metrics.worker_park_count(worker)).sum::<u64>();
-        encode(
-            &mut encoder,
-            "tokio_worker_parks",
-            "Times that a worker had nothing to do",
-            None,
-            &ConstCounter::new(parked),
-        )
+        encode(&mut encoder, &WORKER_PARKS, &ConstCounter::new(parked))
     }
 }
 
-fn gauge(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    unit: Option<&str>,
-    value: u64,
-) -> Result<(), Error> {
-    encode(encoder, name, help, unit, &ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)))
+fn gauge(encoder: &mut DescriptorEncoder<'_>, metric: &Metric, value: u64) -> Result<(), Error> {
+    encode(encoder, metric, &ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)))
 }
 
 fn encode(
     encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    unit: Option<&str>,
-    metric: &impl EncodeMetric,
+    metric: &Metric,
+    value: &impl EncodeMetric,
 ) -> Result<(), Error> {
-    let unit = unit.map(|unit| Unit::Other(unit.to_owned()));
-    let encoder = encoder.encode_descriptor(name, help, unit.as_ref(), metric.metric_type())?;
-    metric.encode(encoder)
+    let unit = metric.unit.map(|unit| Unit::Other(unit.to_owned()));
+    let encoder = encoder.encode_descriptor(metric.name, metric.help, unit.as_ref(), value.metric_type())?;
+    value.encode(encoder)
 }
 
 /// Exact up to 2^53.
