@@ -3,6 +3,7 @@
 mod cli;
 mod database;
 mod event_system;
+mod gauges;
 mod logging;
 mod reconciler;
 mod serve;

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    database, event_system, reconciler,
+    database, event_system, gauges, reconciler,
     settings::{Aside, Reconcile, Settings, TlsFiles},
     signals::StopSignals,
     sweeper,
@@ -50,6 +50,7 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let health = Health::default();
     let mut tasks = event_system::start(&store, &settings, &stopping);
     tasks.spawn(sweeper::run(store.clone(), settings.requests_retention, stopping.clone()));
+    tasks.spawn(gauges::begin(&store, &settings, &stopping));
     let reconcile_now = settings.roles.reconcile.then(|| Arc::new(Notify::new()));
     if let Some(wanted) = reconcile_now.clone() {
         tasks.spawn(reconcile(&store, &settings, wanted, &stopping)?);

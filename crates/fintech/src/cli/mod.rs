@@ -112,6 +112,8 @@ enum Command {
         #[command(subcommand)]
         command: audit::Audit,
     },
+    /// Print every metric that `/metrics` shows: its type, its labels and what it says
+    Metrics,
     /// Look at the configuration
     Config {
         #[command(subcommand)]
@@ -192,6 +194,10 @@ fn obey(global: Global, command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Audit { command } => {
             block_on(&layers, Output::Stderr, |settings| audit::run(command, settings))
+        }
+        Command::Metrics => {
+            output::line(telemetry::metrics::page().trim_end());
+            Ok(())
         }
         Command::Config { command: ConfigCommand::Show } => {
             config::show(&layers);

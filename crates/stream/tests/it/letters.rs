@@ -167,6 +167,7 @@ impl Reads for Explaining {
                 let is_small = [
                     "looked",
                     "grouped",
+                    "counted",
                     "subquery",
                     "lane_heads",
                     "relay",
@@ -207,6 +208,8 @@ async fn a_page_uses_an_index(backend: Backend) {
     let one = letter(&store, groups[0].newest).await;
     letters::like(&db, &one, 100).await.unwrap();
     lag::places(&db, "one", &Stream::ALL, store.now()).await.unwrap();
+    lag::lags(&db, store.now()).await.unwrap();
+    status::status(&db, store.now()).await.unwrap();
     status::places(&db, store.now()).await.unwrap();
     let cut =
         letters::list(&db, &Wanted { reason: Some("nowhere".to_owned()), ..Wanted::default() }, None, 50)
