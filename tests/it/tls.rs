@@ -94,6 +94,8 @@ fn both_ports_speak_tls_and_nothing_else() {
         );
         assert!(wire::send(address, "GET", "/health/live", &[]).is_err(), "in clear");
     }
+    let health = server.run(&["health", "--operations", operations]);
+    assert_eq!(health.code, Some(0), "{}", health.stderr);
     // Nor does the program wait for them when it ends.
     let (status, took) = server.stop();
     assert!(status.success() && took < std::time::Duration::from_secs(5), "{status} {took:?}");

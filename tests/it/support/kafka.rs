@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::{
     PATIENCE,
-    backend::{Folder, Kind},
+    backend::{Database, Folder, Kind},
     eventually,
     server::Server,
     services::{services, try_services},
@@ -84,6 +84,11 @@ impl Kafka {
 
     /// The real program on these topics.
     pub fn server(&self, kind: Kind, further: &[(&str, &str)]) -> Server {
+        self.server_on(Database::new(kind), Folder::new(), further)
+    }
+
+    /// The same, on data that is there already.
+    pub fn server_on(&self, database: Database, folder: Folder, further: &[(&str, &str)]) -> Server {
         let lanes = LANES.to_string();
         let mut variables = vec![
             ("Kafka__BootstrapServers", self.servers.as_str()),
@@ -96,7 +101,7 @@ impl Kafka {
         ];
         variables.retain(|(name, _)| further.iter().all(|(other, _)| other != name));
         variables.extend(further);
-        Server::start_with(kind, &variables)
+        Server::start_on(database, folder, &variables)
     }
 
     pub fn topic(&self, name: &str) -> String {

@@ -49,14 +49,19 @@ impl Server {
 
     /// With settings, as environment variables.
     pub fn start_with(kind: Kind, variables: &[(&str, &str)]) -> Self {
+        Self::start_on(Database::new(kind), Folder::new(), variables)
+    }
+
+    /// On data that is there already.
+    pub fn start_on(database: Database, folder: Folder, variables: &[(&str, &str)]) -> Self {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let mut server = Self {
             process: None,
             client: Client::new(""),
             address: String::new(),
             variables: variables.collect(),
-            database: Database::new(kind),
-            folder: Folder::new(),
+            database,
+            folder,
         };
         server.spawn();
         server

@@ -6,6 +6,7 @@ mod config;
 mod consumers;
 mod dead_letters;
 mod events;
+mod health;
 mod keys;
 mod migrate;
 mod operators;
@@ -65,6 +66,8 @@ enum Command {
     Serve,
     /// Bring the database up to date and end
     Migrate,
+    /// Ask the program that runs by these settings whether it is ready; end with 1 when it is not
+    Health,
     /// Read the event log, and verify it
     Events {
         #[command(subcommand)]
@@ -158,6 +161,7 @@ fn obey(global: Global, command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve => block_on(&layers, Output::Stdout, serve::serve),
         Command::Migrate => block_on(&layers, Output::Stderr, migrate::migrate),
+        Command::Health => block_on(&layers, Output::Stderr, health::check),
         Command::Events { command } => {
             block_on(&layers, Output::Stderr, |settings| events::run(command, settings))
         }
