@@ -132,6 +132,7 @@ impl Theme {
 pub const THEME_COOKIE: &str = "theme";
 
 /// What the layout's template needs beside the page's own values.
+#[derive(Clone)]
 pub struct Frame {
     pub title: String,
     pub section: Section,

@@ -7,6 +7,7 @@
 mod assets;
 mod bulk;
 mod change;
+mod early;
 mod fault;
 mod fields;
 mod flow;

@@ -8,11 +8,11 @@ use axum::{
 };
 use tower_http::compression::{
     CompressionLayer,
-    predicate::{NotForContentType, Predicate as _, SizeAbove},
+    predicate::{NotForContentType, Predicate, SizeAbove},
 };
 
 use crate::{
-    assets, guard, machine,
+    assets, early, guard, machine,
     pages::{
         approvals, audit, configuration, home, keys, live, operators, payment, payments, requests, sign_in,
         theme, views,
@@ -94,6 +94,12 @@ fn event_system() -> Router<Console> {
         .route("/topics/{name}/tail", get(tail::follow))
 }
 
+/// Live pages go out line by line, and what takes long in pieces.
+fn compression() -> CompressionLayer<impl Predicate> {
+    let is_worth_it = SizeAbove::new(GZIP_BYTES_MIN).and(NotForContentType::SSE).and(early::is_whole);
+    CompressionLayer::new().compress_when(is_worth_it)
+}
+
 pub fn router(console: Console) -> Router {
     let pages = Router::new()
         .route("/", get(home::show))
@@ -126,10 +132,7 @@ pub fn router(console: Console) -> Router {
         .route("/assets/{hash}/{name}", get(assets::show))
         .fallback(async || StatusCode::NOT_FOUND)
         .layer(middleware::from_fn_with_state(console.clone(), guard::pages))
-        // Live pages go out line by line.
-        .layer(
-            CompressionLayer::new().compress_when(SizeAbove::new(GZIP_BYTES_MIN).and(NotForContentType::SSE)),
-        );
+        .layer(compression());
     Router::new()
         .route("/metrics", get(machine::metrics))
         .route("/health/live", get(machine::live))

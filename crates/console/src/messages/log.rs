@@ -18,7 +18,7 @@ use stream::kafka::{
 use super::{Found, Wanted, filter};
 
 /// Events that one look goes over.
-pub const LOOKED_AT_MAX: usize = 5_000;
+pub const LOOKED_AT_MAX: usize = 3_000;
 /// Events that one query brings, over all lanes, when few of them may pass.
 const EVENTS_A_QUERY: usize = 1_000;
 

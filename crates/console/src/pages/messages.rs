@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::Visit;
 use crate::{
+    early,
     fault::{Fault, render},
     layout::{Frame, Section},
     list::{Params, ROWS},
@@ -51,6 +52,8 @@ struct MessagesPage {
     export: String,
     look: Look,
     unavailable: String,
+    /// Why nothing could be looked for, where the page was begun before.
+    trouble: String,
     api: String,
 }
 
@@ -184,35 +187,72 @@ pub async fn list(
         return to_position(&console, &source, partition, position).await;
     }
     let is_live = params.is("live", "yes");
-    let found = if params.is_wrong() || is_live {
-        Found::default()
-    } else {
-        source.look(&console, &wanted, ROWS).await?
-    };
-    let (clock, stream, topic) = (visit.clock, source.stream(&console), source.name().to_owned());
-    let row = |message: &Message| MessageRow::new(&topic, stream, message, Extent::Listed, clock);
-    let unavailable: Vec<String> = found.unavailable.iter().map(ToString::to_string).collect();
-    let look = Look {
-        first: params.get("after").map(|_| params.first_page()).unwrap_or_default(),
-        next: found.next.as_ref().map(|next| params.with("after", next)).unwrap_or_default(),
-        looked_at: found.looked_at,
-        is_cut_short: found.is_cut_short,
-    };
-    let at = |path: &str| params.at(&format!("/topics/{topic}/{path}"));
-    render(&MessagesPage {
-        rows: found.messages.iter().map(row).collect(),
+    let is_asked = !params.is_wrong() && !is_live;
+    let shown = Shown {
         is_filtered: params.first_page() != format!("/topics/{name}/messages"),
         is_live,
         may_export: visit.viewer.may(Permission::Export),
-        tail: at("tail"),
-        export: at("messages.jsonl"),
-        look,
-        unavailable: unavailable.join(", "),
+        stream: source.stream(&console),
+        topic: source.name().to_owned(),
         api: console.api_url(),
+        clock: visit.clock,
+        frame: visit.frame(Section::Topics, format!("{} messages", source.name())),
         params,
-        frame: visit.frame(Section::Topics, format!("{topic} messages")),
-        topic,
-    })
+    };
+    let look = async move {
+        if is_asked {
+            Source::of(&console, &name)?.look(&console, &wanted, ROWS).await
+        } else {
+            Ok(Found::default())
+        }
+    };
+    early::show(look, move |found| shown.page(found)).await
+}
+
+/// What a list shows whatever is found.
+struct Shown {
+    frame: Frame,
+    params: Params,
+    clock: Clock,
+    stream: Option<Stream>,
+    topic: String,
+    is_filtered: bool,
+    is_live: bool,
+    may_export: bool,
+    api: String,
+}
+
+impl Shown {
+    fn page(&self, found: Result<Found, Fault>) -> MessagesPage {
+        let Self { frame, params, clock, stream, topic, is_filtered, is_live, may_export, api } = self;
+        let (found, trouble) = match found {
+            Ok(found) => (found, String::new()),
+            Err(fault) => (Found::default(), format!("{}: {}", fault.title, fault.detail)),
+        };
+        let row = |message: &Message| MessageRow::new(topic, *stream, message, Extent::Listed, *clock);
+        let unavailable: Vec<String> = found.unavailable.iter().map(ToString::to_string).collect();
+        let at = |path: &str| params.at(&format!("/topics/{topic}/{path}"));
+        MessagesPage {
+            rows: found.messages.iter().map(row).collect(),
+            look: Look {
+                first: params.get("after").map(|_| params.first_page()).unwrap_or_default(),
+                next: found.next.as_ref().map(|next| params.with("after", next)).unwrap_or_default(),
+                looked_at: found.looked_at,
+                is_cut_short: found.is_cut_short,
+            },
+            unavailable: unavailable.join(", "),
+            trouble,
+            tail: at("tail"),
+            export: at("messages.jsonl"),
+            is_filtered: *is_filtered,
+            is_live: *is_live,
+            may_export: *may_export,
+            api: api.clone(),
+            params: params.clone(),
+            frame: frame.clone(),
+            topic: topic.clone(),
+        }
+    }
 }
 
 async fn to_position(
