@@ -36,8 +36,7 @@ const FLAGS = [
   "--disable-quic",
   "--disable-sync",
   "--no-first-run",
-  // The same pictures on every machine. Dates in fields are written as the browser's own language has them.
-  "--lang=en-GB",
+  // The same pictures on every machine.
   "--font-render-hinting=none",
   "--force-color-profile=srgb",
   "--hide-scrollbars",
