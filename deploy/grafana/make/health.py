@@ -22,7 +22,7 @@ ROWS = [
                steps=thresholds((0, GREEN), (0.5, AMBER), (0.8, RED)), alerts=["QueueNearlyFull"]),
         number("Alerts", "That fire.", [('count(ALERTS{alertstate="firing"}) or vector(0)', "")],
                steps=thresholds((0, GREEN), (1, AMBER))),
-        number("Versions", "How many run at once: two during an upgrade.", [("count(count by (version) (fintech_build))", "")]),
+        number("Versions", "How many run at once: two during an upgrade.", [("count(count by (version) (fintech_build_info))", "")]),
     ]),
     ("Processes", [
         lines("Processor", "Cores.", [(f"rate(process_cpu_seconds_total{JOB}{RATE})", "{{instance}}")], stacked=True),
