@@ -37,7 +37,14 @@ export async function walkByTab(page) {
 
 /** In the page: numbers what Tab should reach, in the order of the document, and notes how each looks without focus. */
 function number(selector) {
-  document.activeElement?.blur();
+  // A field that has the focus when the page opens would be where Tab goes on from: the walk begins at the top.
+  if (document.activeElement !== document.body) {
+    const top = document.createElement("span");
+    top.tabIndex = -1;
+    document.body.prepend(top);
+    top.focus();
+    top.remove();
+  }
   globalThis.getSelection()?.removeAllRanges();
   const looks = (element) => {
     const style = getComputedStyle(element);

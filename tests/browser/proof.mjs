@@ -42,6 +42,7 @@ const PAGES = {
   "/too-wide-if-narrow": "<p class='rather-wide'>wide</p>",
   "/focus-unseen": "<button class='unseen'>Where</button>",
   "/focus-kept": "<button id='kept'>Kept</button><button>Never reached</button><script src='/keeps.js'></script>",
+  "/focus-given": "<label>Name <input name='name' autofocus></label>",
   "/focus-out-of-order": "<button tabindex='1'>First by number</button>",
 };
 
@@ -105,6 +106,7 @@ async function walked(path) {
 test("a page in order passes", async () => {
   assert.equal(await judged("/well"), "");
   assert.deepEqual(await walked("/well"), { faults: [], reached: 8 });
+  assert.deepEqual(await walked("/focus-given"), { faults: [], reached: 9 });
 });
 
 for (const [path, complaint] of [
