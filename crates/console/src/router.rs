@@ -138,5 +138,6 @@ pub fn router(console: Console) -> Router {
         .route("/health/live", get(machine::live))
         .route("/health/ready", get(machine::ready))
         .merge(pages)
+        .layer(middleware::from_fn(api::observe))
         .with_state(console)
 }

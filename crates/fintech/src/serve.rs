@@ -11,7 +11,6 @@ use std::{
 use access::{Access, Mode};
 use api::{Health, Tls};
 use store::{Location, Store};
-use telemetry::trace;
 use tokio::{
     net::TcpListener,
     sync::{Notify, watch},
@@ -27,13 +26,10 @@ use crate::{
 
 /// What consumers and writers get to finish their batches after the requests had theirs.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(1500);
-/// What a collector gets to take the last spans.
-const LAST_SPANS_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut stop_signals = StopSignals::listen()?;
     let tls = tls(&settings)?;
-    let exporting = settings.traces.as_ref().map(trace::start).transpose()?;
     let listener = if settings.roles.api { Some(bind(settings.listen, "--listen").await?) } else { None };
     let operations =
         bind_aside(settings.operations, "the console, metrics and probes", "--operations").await?;
@@ -98,9 +94,6 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     if closed.await.is_err() {
         // Nothing is lost: what was not committed was not acknowledged.
         tracing::warn!("stopped before all batches had ended");
-    }
-    if let Some(exporting) = exporting {
-        exporting.stop(LAST_SPANS_TIMEOUT).await;
     }
     tracing::info!("stopped");
     Ok(())

@@ -3,6 +3,7 @@
 pub mod backend;
 pub mod browser;
 pub mod client;
+pub mod collector;
 pub mod events;
 pub mod fixtures;
 pub mod kafka;

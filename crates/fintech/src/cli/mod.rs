@@ -18,9 +18,10 @@ mod replay;
 mod schemas;
 mod topics;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+use telemetry::trace;
 
 use crate::{
     logging::{self, Output},
@@ -130,6 +131,9 @@ enum ConfigCommand {
     Show,
 }
 
+/// What a collector gets to take the last spans.
+const LAST_SPANS_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// A consumer's transaction on SQLite may keep one busy; requests are answered by the others.
 const WORKER_THREADS_MIN: usize = 2;
 
@@ -234,12 +238,19 @@ where
     F: Future<Output = anyhow::Result<T>>,
 {
     logging::start(&settings.logging, logs);
+    let exporting = settings.traces.as_ref().map(trace::start).transpose()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.max(WORKER_THREADS_MIN))
         .enable_all()
         .build()?;
-    let result = runtime.block_on(role(settings));
+    let result = runtime.block_on(async {
+        let result = role(settings).await;
+        if let Some(exporting) = exporting {
+            exporting.stop(LAST_SPANS_TIMEOUT).await;
+        }
+        result
+    });
     // Whatever still blocks a thread has had its time.
     runtime.shutdown_background();
     result
