@@ -36,6 +36,7 @@ mod kafka_consumers;
 mod kafka_relay;
 mod limits;
 mod lists;
+mod metrics;
 mod migrations;
 mod reconcile;
 mod reconcile_runs;
