@@ -60,7 +60,7 @@ def names_and_labels(expr):
 
 
 def queries_are_known(known):
-    printed = subprocess.run(["scripts/dashboard-queries"], check=True, capture_output=True, text=True).stdout
+    printed = subprocess.run([sys.executable, "scripts/dashboard-queries"], check=True, capture_output=True, text=True).stdout
     queries = [json.loads(line) for line in printed.splitlines()]
     used = set()
     for query in queries:
