@@ -47,4 +47,5 @@ mod schemas_command;
 mod settings;
 mod shutdown;
 mod tls;
+mod traces;
 mod withdrawals;
