@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use uuid::Uuid;
 
 use crate::{
-    browse::{Page, ROWS_LOOKED_AT_MAX},
+    browse::{Page, ROWS_LOOKED_AT_MAX, span},
     error::ReadError,
     queries::{PageKey, Query, moment},
     sql::{Reads, Row, Transaction},
@@ -95,10 +95,7 @@ pub async fn list(
     let floor = if filter.is_searched() { floor(db, filter, after).await? } else { None };
     let mut query =
         Query::new("select id, at, actor, action, subject, detail, reason, request_id from audit_log");
-    filter.begin(&mut query, after);
-    if let Some(floor) = floor {
-        bound(&mut query, ">=", floor);
-    }
+    filter.begin(&mut query, floor, after);
     if let Some(prefix) = &filter.action_prefix {
         query.and(&format!("substr(action, 1, {}) =", prefix.chars().count()), prefix.as_str());
     }
@@ -123,17 +120,12 @@ async fn floor(
     after: Option<PageKey>,
 ) -> Result<Option<PageKey>, ReadError> {
     let mut query = Query::new("select at, id from audit_log");
-    filter.begin(&mut query, after);
+    filter.begin(&mut query, None, after);
     query.sql.push_str(ORDER);
     query.sql.push_str("1 offset ");
     query.sql.push_str(&(ROWS_LOOKED_AT_MAX - 1).to_string());
     let rows = db.query(&query.sql, query.params).await?;
     rows.first().map(|row| Ok(PageKey { created_at: moment(row.int(0)?), id: row.uuid(1)? })).transpose()
-}
-
-fn bound(query: &mut Query, comparison: &str, key: PageKey) {
-    let (at, id) = (query.param(key.created_at.as_micros()), query.param(key.id));
-    query.condition(&format!("(at, id) {comparison} ({at}, {id})"));
 }
 
 impl Filter {
@@ -143,8 +135,8 @@ impl Filter {
         self.action_prefix.is_some() || by_index.into_iter().filter(|is_given| *is_given).count() > 1
     }
 
-    /// What an index gives, and where the page begins.
-    fn begin(&self, query: &mut Query, after: Option<PageKey>) {
+    /// What an index gives, and where the page begins and ends.
+    fn begin(&self, query: &mut Query, floor: Option<PageKey>, after: Option<PageKey>) {
         if let Some(actor) = &self.actor {
             query.and("actor =", actor.as_str());
         }
@@ -154,14 +146,12 @@ impl Filter {
         if let Some(request_id) = &self.request_id {
             query.and("request_id =", request_id.as_str());
         }
-        if let Some(from) = self.from {
-            query.and("at >=", from.as_micros());
-        }
-        if let Some(to) = self.to {
-            query.and("at <=", to.as_micros());
-        }
-        if let Some(after) = after {
-            bound(query, "<", after);
+        let (lowest, below) = span(self.from, self.to, floor, after);
+        for (comparison, key) in [(">=", lowest), ("<", below)] {
+            if let Some((at, id)) = key {
+                let (at, id) = (query.param(at.as_micros()), query.param(id));
+                query.condition(&format!("(at, id) {comparison} ({at}, {id})"));
+            }
         }
     }
 }

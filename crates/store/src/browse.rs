@@ -82,7 +82,9 @@ pub async fn payments(
     if wanted.is_flagged {
         query.condition("flag_reason is not null");
     }
-    query.payment_filter(&wanted.filter);
+    // Of a merchant the list's bounds say it already.
+    let (date_from, date_to) = if wanted.merchant.is_some() { (None, None) } else { (from, to) };
+    query.payment_filter(&PaymentFilter { date_from, date_to, ..wanted.filter.clone() });
     list.page(db, query, floor, payment_from, |payment| PageKey {
         created_at: payment.created_at,
         id: payment.id.0,
@@ -151,6 +153,40 @@ pub(crate) fn id_at(micros: i64, rest: u64) -> Uuid {
     Uuid::from_u64_pair(millis << 16 | rest & 0xffff, rest)
 }
 
+/// The one lower and the one upper bound that times, inclusive, a floor and the end of the page before leave of a list in
+/// order of (time, id): from the first, up to the second without it.
+pub(crate) fn span(
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    floor: Option<PageKey>,
+    after: Option<PageKey>,
+) -> (Option<(Timestamp, Uuid)>, Option<(Timestamp, Uuid)>) {
+    let key = |key: PageKey| (key.created_at, key.id);
+    let behind = |to: Timestamp| (Timestamp::from_micros(to.as_micros().saturating_add(1)), Uuid::nil());
+    let lowest = from.map(|from| (from, Uuid::nil())).into_iter().chain(floor.map(key)).max();
+    let below = to.map(behind).into_iter().chain(after.map(key)).min();
+    (lowest, below)
+}
+
+/// The same of a list in order of its ids; `span` is inclusive.
+pub(crate) fn bound_ids(
+    query: &mut Query,
+    column: &str,
+    span: (Option<Uuid>, Option<Uuid>),
+    floor: Option<Uuid>,
+    after: Option<Uuid>,
+) {
+    let (from, to) = span;
+    if let Some(lowest) = from.max(floor) {
+        query.and(&format!("{column} >="), lowest);
+    }
+    match (after, to) {
+        (Some(after), to) if to.is_none_or(|to| after <= to) => query.and(&format!("{column} <"), after),
+        (_, Some(to)) => query.and(&format!("{column} <="), to),
+        (_, None) => {}
+    }
+}
+
 /// A list by keyset: of a merchant in order of (time, id), of all in order of id.
 struct List {
     table: &'static str,
@@ -166,7 +202,7 @@ impl List {
     /// The last row that a page may look at; `None`: the list ends before.
     async fn floor(&self, db: &dyn Reads) -> Result<Option<PageKey>, ReadError> {
         let mut query = Query::new(&format!("select created_at, id from {}", self.table));
-        self.begin(&mut query);
+        self.bound(&mut query, None);
         let _ = write!(query.sql, "{} limit 1 offset {}", self.order(), ROWS_LOOKED_AT_MAX - 1);
         let rows = db.query(&query.sql, query.params).await?;
         rows.first().map(|row| Ok(PageKey { created_at: moment(row.int(0)?), id: row.uuid(1)? })).transpose()
@@ -174,37 +210,27 @@ impl List {
 
     fn query(&self, floor: Option<PageKey>) -> Query {
         let mut query = Query::new(self.select);
-        self.begin(&mut query);
-        if let Some(floor) = floor {
-            self.bound(&mut query, ">=", floor);
-        }
+        self.bound(&mut query, floor);
         query
     }
 
-    fn begin(&self, query: &mut Query) {
+    /// Of two bounds on one side SQLite goes by one and reads all that only the other one leaves out: there is one.
+    fn bound(&self, query: &mut Query, floor: Option<PageKey>) {
         if let Some(merchant) = self.merchant {
             query.and("merchant_id =", merchant.0);
-        } else {
-            // Ids are ordered by time, so a span of time is a span of ids.
-            if let Some(from) = self.from {
-                query.and("id >=", id_at(from.as_micros() - ID_TIME_MICROS_APART_MAX, 0));
+            let (lowest, below) = span(self.from, self.to, floor, self.after);
+            for (comparison, key) in [(">=", lowest), ("<", below)] {
+                if let Some((created_at, id)) = key {
+                    let (created_at, id) = (query.param(created_at.as_micros()), query.param(id));
+                    query.condition(&format!("(created_at, id) {comparison} ({created_at}, {id})"));
+                }
             }
-            if let Some(to) = self.to {
-                query.and("id <=", id_at(to.as_micros() + ID_TIME_MICROS_APART_MAX, u64::MAX));
-            }
+            return;
         }
-        if let Some(after) = self.after {
-            self.bound(query, "<", after);
-        }
-    }
-
-    fn bound(&self, query: &mut Query, comparison: &str, key: PageKey) {
-        if self.merchant.is_some() {
-            let (created_at, id) = (query.param(key.created_at.as_micros()), query.param(key.id));
-            query.condition(&format!("(created_at, id) {comparison} ({created_at}, {id})"));
-        } else {
-            query.and(&format!("id {comparison}"), key.id);
-        }
+        // Ids are ordered by time, so a span of time is a span of ids.
+        let from = self.from.map(|from| id_at(from.as_micros() - ID_TIME_MICROS_APART_MAX, 0));
+        let to = self.to.map(|to| id_at(to.as_micros() + ID_TIME_MICROS_APART_MAX, u64::MAX));
+        bound_ids(query, "id", (from, to), floor.map(|floor| floor.id), self.after.map(|after| after.id));
     }
 
     const fn order(&self) -> &'static str {
@@ -249,4 +275,37 @@ pub async fn migrations(db: &dyn Reads) -> Result<Vec<(i64, String, Timestamp)>,
     let rows =
         db.query("select number, name, applied_at from migrations order by number", Vec::new()).await?;
     rows.iter().map(|row| Ok((row.int(0)?, row.text(1)?.to_owned(), moment(row.int(2)?)))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_has_one_bound_on_each_side() {
+        let at = Timestamp::from_micros;
+        let key = |micros| Some(PageKey { created_at: at(micros), id: Uuid::max() });
+        let bounds = |from, to, floor, after| {
+            let (lowest, below) = span(from, to, floor, after);
+            (lowest.map(|(time, _)| time.as_micros()), below.map(|(time, _)| time.as_micros()))
+        };
+        assert_eq!(bounds(None, None, None, None), (None, None));
+        assert_eq!(bounds(Some(at(5)), Some(at(50)), None, None), (Some(5), Some(51)));
+        assert_eq!(bounds(Some(at(5)), Some(at(50)), key(20), key(40)), (Some(20), Some(40)));
+        assert_eq!(bounds(Some(at(30)), Some(at(35)), key(20), key(40)), (Some(30), Some(36)));
+
+        let id = |number| Some(Uuid::from_u128(number));
+        let sql = |span, floor, after| {
+            let mut query = Query::new("select");
+            bound_ids(&mut query, "id", span, floor, after);
+            (query.sql, query.params)
+        };
+        let (text, params) = sql((id(5), id(50)), id(20), id(40));
+        assert_eq!(text, "select where id >= $1 and id < $2");
+        assert_eq!(params, [id(20).unwrap().into(), id(40).unwrap().into()]);
+        let (text, params) = sql((id(30), id(35)), id(20), id(40));
+        assert_eq!(text, "select where id >= $1 and id <= $2");
+        assert_eq!(params, [id(30).unwrap().into(), id(35).unwrap().into()]);
+        assert_eq!(sql((None, None), None, None), ("select".to_owned(), Vec::new()));
+    }
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     Store,
-    browse::{Page, ROWS_LOOKED_AT_MAX, id_at},
+    browse::{Page, ROWS_LOOKED_AT_MAX, bound_ids, id_at},
     error::ReadError,
     queries::{PageKey, Query, moment},
     sql::{Reads, Row, Transaction, Value},
@@ -184,8 +184,8 @@ pub async fn list(
 ) -> Result<Page<ApiRequest>, ReadError> {
     let floor = if wanted.is_searched() { floor(db, wanted, after).await? } else { None };
     let mut query = Query::new(&format!("select {COLUMNS} from api_requests"));
-    wanted.begin(&mut query, after);
-    wanted.narrow(&mut query, floor);
+    wanted.begin(&mut query, floor, after);
+    wanted.narrow(&mut query);
     // One more than is shown tells whether there is more.
     let _ = write!(query.sql, " order by id desc limit {}", limit.saturating_add(1));
     let found = db.query(&query.sql, query.params).await?;
@@ -205,8 +205,8 @@ pub async fn errors(
 ) -> Result<Errors, ReadError> {
     let next = floor(db, wanted, after).await?;
     let mut query = Query::new("select problem, method, route, status, at, request_id from api_requests");
-    wanted.begin(&mut query, after);
-    wanted.narrow(&mut query, next);
+    wanted.begin(&mut query, next, after);
+    wanted.narrow(&mut query);
     query.condition(&format!("status >= {ERROR_STATUS_MIN}"));
     query.sql.push_str(" order by id desc");
     let rows = db.query(&query.sql, query.params).await?;
@@ -303,7 +303,7 @@ async fn floor(
     after: Option<Uuid>,
 ) -> Result<Option<PageKey>, ReadError> {
     let mut query = Query::new("select at, id from api_requests");
-    wanted.begin(&mut query, after);
+    wanted.begin(&mut query, None, after);
     let _ = write!(query.sql, " order by id desc limit 1 offset {}", ROWS_LOOKED_AT_MAX - 1);
     let rows = db.query(&query.sql, query.params).await?;
     rows.first().map(|row| Ok(PageKey { created_at: moment(row.int(0)?), id: row.uuid(1)? })).transpose()
@@ -325,27 +325,15 @@ impl RequestsWanted {
             || merchant.is_some()
     }
 
-    /// What an index gives, and where the page begins.
-    fn begin(&self, query: &mut Query, after: Option<Uuid>) {
+    /// What an index gives, and where the page begins and ends.
+    fn begin(&self, query: &mut Query, floor: Option<PageKey>, after: Option<Uuid>) {
         if let Some(request_id) = &self.request_id {
             query.and("request_id =", request_id.as_str());
         }
-        let (from, to) = self.ids();
-        if let Some(from) = from {
-            query.and("id >=", from);
-        }
-        if let Some(to) = to {
-            query.and("id <=", to);
-        }
-        if let Some(after) = after {
-            query.and("id <", after);
-        }
+        bound_ids(query, "id", self.ids(), floor.map(|floor| floor.id), after);
     }
 
-    fn narrow(&self, query: &mut Query, floor: Option<PageKey>) {
-        if let Some(floor) = floor {
-            query.and("id >=", floor.id);
-        }
+    fn narrow(&self, query: &mut Query) {
         let texts = [
             ("caller =", &self.caller),
             ("method =", &self.method),

@@ -10,7 +10,7 @@ use store::{
     browse::Page,
     error::ReadError,
     queries::PageKey,
-    sql::{Reads, Value},
+    sql::{Dialect, Reads, Value},
 };
 use uuid::Uuid;
 
@@ -128,14 +128,17 @@ async fn floor(db: &dyn Reads, wanted: &Wanted, before: Uuid) -> Result<Option<P
 
 /// The newest [`LETTERS_LOOKED_AT_MAX`] open letters in groups, the largest first, and whether there are more letters.
 pub async fn groups(db: &dyn Reads) -> Result<(Vec<Group>, bool), ReadError> {
+    // PostgreSQL 15 has no max() of ids; their texts are in the same order.
+    let id = match db.dialect() {
+        Dialect::Sqlite => "hex(id)",
+        Dialect::Postgres => "cast(id as text) collate \"C\"",
+    };
     let sql = format!(
-        "select consumer, kind, reason, letters, id, created_at, looked_at from (\
-           select consumer, kind, reason, id, created_at, count(*) over () as looked_at, \
-             count(*) over (partition by consumer, kind, reason) as letters, \
-             row_number() over (partition by consumer, kind, reason order by id desc) as number \
-           from (select id, consumer, kind, reason, created_at from dead_letters where state = 1 and id < $1 \
-             order by id desc limit {}) looked) grouped \
-         where number = 1 order by letters desc, id desc limit {GROUPS_MAX}",
+        "select consumer, kind, reason, count(*) as letters, max({id}) as newest, max(created_at), \
+         cast(sum(count(*)) over () as bigint) \
+         from (select id, consumer, kind, reason, created_at from dead_letters where state = 1 and id < $1 \
+           order by id desc limit {}) looked \
+         group by consumer, kind, reason order by letters desc, newest desc limit {GROUPS_MAX}",
         LETTERS_LOOKED_AT_MAX + 1
     );
     let rows = db.query(&sql, vec![Uuid::max().into()]).await?;
@@ -150,7 +153,8 @@ pub async fn groups(db: &dyn Reads) -> Result<(Vec<Group>, bool), ReadError> {
             kind: Kind::from_number(row.int(1)?).ok_or_else(unknown)?,
             reason: row.text(2)?.to_owned(),
             letters: row.int(3)?,
-            newest: row.uuid(4)?,
+            newest: Uuid::try_parse(row.text(4)?)
+                .map_err(|_| ReadError::Invalid("an id that is none".to_owned()))?,
             newest_at: Timestamp::from_micros(row.int(5)?),
         })
     };

@@ -14,7 +14,7 @@ use domain::{
 };
 use futures_util::future::{BoxFuture, join_all};
 use store::{
-    Location, Store, daily_totals,
+    Location, Store, browse, daily_totals,
     error::ReadError,
     find,
     log::{self, Span},
@@ -57,7 +57,7 @@ impl Reads for Explaining {
                 let line = (0..row.columns()).rev().find_map(|column| row.text(column).ok());
                 let line = line.unwrap_or_default();
                 // Read whole: a row a lane, and the list of spans that the query brings with it.
-                let is_small = ["lane_heads", "SCAN newest", "SCAN span", "CONSTANT ROW"]
+                let is_small = ["lane_heads", "SCAN newest", "SCAN made", "SCAN span", "CONSTANT ROW"]
                     .iter()
                     .any(|name| line.contains(name));
                 let is_scan = line.contains(self.scan) && !is_small;

@@ -207,6 +207,8 @@ async fn a_page_uses_an_index(backend: Backend) {
     let (groups, _) = letters::groups(&db).await.unwrap();
     let one = letter(&store, groups[0].newest).await;
     letters::like(&db, &one, 100).await.unwrap();
+    let of_subject = Selection { subject: one.subject_id, ..Selection::default() };
+    assert_eq!(redrive::select(&db, &of_subject, 50).await.unwrap().len(), CONSUMERS.len());
     lag::places(&db, "one", &Stream::ALL, store.now()).await.unwrap();
     lag::lags(&db, store.now()).await.unwrap();
     status::status(&db, store.now()).await.unwrap();
