@@ -163,7 +163,8 @@ impl Reads for Explaining {
             for row in &plan {
                 let line =
                     (0..row.columns()).rev().find_map(|column| row.text(column).ok()).unwrap_or_default();
-                // Read whole: what an inner query has bounded, a row a lane, and a list that the query brings with it.
+                // Read whole: what an inner query has bounded, a row a lane or a consumer, and a list that the query
+                // brings with it.
                 let is_small = [
                     "looked",
                     "grouped",
@@ -172,6 +173,7 @@ impl Reads for Explaining {
                     "lane_heads",
                     "relay",
                     "consumer_positions",
+                    "consumer_controls",
                     "SCAN span",
                     "CONSTANT ROW",
                 ]
