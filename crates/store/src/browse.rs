@@ -153,6 +153,9 @@ pub(crate) fn id_at(micros: i64, rest: u64) -> Uuid {
     Uuid::from_u64_pair(millis << 16 | rest & 0xffff, rest)
 }
 
+/// A place in a list in order of (time, id).
+type Bound = (Timestamp, Uuid);
+
 /// The one lower and the one upper bound that times, inclusive, a floor and the end of the page before leave of a list in
 /// order of (time, id): from the first, up to the second without it.
 pub(crate) fn span(
@@ -160,7 +163,7 @@ pub(crate) fn span(
     to: Option<Timestamp>,
     floor: Option<PageKey>,
     after: Option<PageKey>,
-) -> (Option<(Timestamp, Uuid)>, Option<(Timestamp, Uuid)>) {
+) -> (Option<Bound>, Option<Bound>) {
     let key = |key: PageKey| (key.created_at, key.id);
     let behind = |to: Timestamp| (Timestamp::from_micros(to.as_micros().saturating_add(1)), Uuid::nil());
     let lowest = from.map(|from| (from, Uuid::nil())).into_iter().chain(floor.map(key)).max();

@@ -126,7 +126,7 @@ impl Waited {
         if let (Some(span), Err(error)) = (&mut self.span, answered) {
             match error {
                 SubmitError::Refused(_) | SubmitError::KeyReused => {
-                    span.set("fintech.command.refused", error.to_string())
+                    span.set("fintech.command.refused", error.to_string());
                 }
                 _ => span.fail(error.to_string()),
             }

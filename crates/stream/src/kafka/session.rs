@@ -62,6 +62,8 @@ pub trait Client {
     fn settle_ends(&mut self);
 }
 
+// It is on its way to where it is kept, one at a time.
+#[allow(clippy::large_enum_variant)]
 pub enum Polled {
     Message(Place, Item),
     /// Of a topic that is not ours, or trouble that the client mends by itself.

@@ -24,7 +24,7 @@ pub fn page() -> String {
     for metric in ALL.iter().chain(PROCESS).chain(RUNTIME) {
         if metric.group != group {
             group = metric.group;
-            page += &format!("\n## {group}\n\n| name | type | labels | what it says |\n|---|---|---|---|\n");
+            page.extend(["\n## ", group, "\n\n| name | type | labels | what it says |\n|---|---|---|---|\n"]);
         }
         page += &row(metric);
     }
