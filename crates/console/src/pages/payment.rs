@@ -37,6 +37,7 @@ const LETTERS_MAX: usize = 50;
 
 #[derive(Template)]
 #[template(path = "payment.html")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 struct PaymentPage {
     frame: Frame,
     id: IdLink,

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "../../../store/tests/it/backend.rs"]
+#[allow(dead_code, unused_imports, unused_macros)] // The store's tests use more of it.
 mod backend;
 mod browse;
 #[path = "../../../store/tests/it/calls.rs"]
+#[allow(dead_code)]
 mod calls;
 mod control;
 mod letters;
