@@ -40,6 +40,8 @@ pub struct Card {
 }
 
 const ERRORS: &str = "/requests/errors";
+const PAYMENTS: &str = "Payment events a second, last minute";
+const ERROR_RATE: &str = "Error rate, last minute";
 /// Beyond which the age of what waits is no longer in order.
 const AGE_MICROS_GOOD_MAX: i64 = 10_000_000;
 
@@ -57,10 +59,11 @@ pub fn cards_html(pulse: &Pulse, clock: Clock) -> Result<String, askama::Error> 
 
 fn cards(pulse: &Pulse, clock: Clock) -> Vec<Card> {
     let mut cards = vec![flow(pulse, clock)];
-    if let Some(flow) = &pulse.flow {
-        let is_fresh = is_fresh(flow.at, clock);
-        cards.extend([payments(flow), errors(flow)].map(|card| if is_fresh { card } else { stale(card) }));
-    }
+    cards.extend(match &pulse.flow {
+        Some(flow) if is_fresh(flow.at, clock) => [payments(flow), errors(flow)],
+        Some(flow) => [payments(flow), errors(flow)].map(stale),
+        None => [("/payments", PAYMENTS), (ERRORS, ERROR_RATE)].map(|(href, name)| unknown(href, name)),
+    });
     cards.extend(pulse.relay.map(|relay| {
         let is_good = relay.micros <= AGE_MICROS_GOOD_MAX && relay.is_held;
         let name = "Oldest unsent event".to_owned();
@@ -123,6 +126,12 @@ fn flow(pulse: &Pulse, clock: Clock) -> Card {
     }
 }
 
+/// What is being counted for the first time.
+fn unknown(href: &'static str, name: &str) -> Card {
+    let (name, detail) = (name.to_owned(), "being counted".to_owned());
+    Card { href, name, value: "–".to_owned(), detail, class: "wait", verdict: "not known yet" }
+}
+
 fn tenths(milli: i64) -> String {
     format!("{}.{}", milli / 1000, milli % 1000 / 100)
 }
@@ -136,7 +145,7 @@ fn payments(flow: &Flow) -> Card {
     };
     Card {
         href: "/payments",
-        name: "Payment events a second, last minute".to_owned(),
+        name: PAYMENTS.to_owned(),
         value: minute,
         detail: format!("{quarter} over 15 minutes; {made} in the minute"),
         class: "plain",
@@ -146,7 +155,7 @@ fn payments(flow: &Flow) -> Card {
 
 fn errors(flow: &Flow) -> Card {
     let Flow { minute, quarter, .. } = flow;
-    let name = "Error rate, last minute".to_owned();
+    let name = ERROR_RATE.to_owned();
     let over = match quarter.error_rate() {
         None => "no request in 15 minutes".to_owned(),
         Some(rate) if quarter.requests_micros < quarter.micros => {
