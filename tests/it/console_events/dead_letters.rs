@@ -102,8 +102,7 @@ fn one_is_read_and_redriven(kind: Kind) {
 /// How often, as the metrics of the program have it.
 fn redriven(server: &Server, outcome: &str) -> String {
     let shown = server.operations().get("/metrics").expect(200).text;
-    let series =
-        format!("fintech_dead_letters_redriven_total{{consumer=\"probe\",outcome=\"{outcome}\"}} ");
+    let series = format!("fintech_dead_letters_redriven_total{{consumer=\"probe\",outcome=\"{outcome}\"}} ");
     let value = shown.lines().find_map(|line| line.strip_prefix(&series));
     value.unwrap_or_else(|| panic!("no {series}")).to_owned()
 }
