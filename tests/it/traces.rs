@@ -148,6 +148,41 @@ fn what_is_kept_is_a_setting() {
     assert_eq!(others.count(), 0);
 }
 
+/// Callers cannot make the platform keep more than it is told to; the same trace goes on under its name.
+#[test]
+fn what_callers_want_kept_is_kept_up_to_the_limit() {
+    let collector = Collector::start();
+    let server = traced(None, Kind::Sqlite, &collector, &[("Telemetry__TracesPerSecondMax", "0")]);
+    let path = format!("/api/merchants/{}/payments", server.merchant());
+    let payment = json!({"amountInMinorUnits": 100, "currency": "USD"});
+    let id = send(&server, &path, &payment, Some(&format!("00-{TRACE}-{CALLER}-01"))).expect(201).id();
+    let logged = eventually("the consumer's line", || {
+        lines(&server, "Processing payment event").into_iter().find(|line| line["subject_id"] == id.as_str())
+    });
+    assert_eq!(logged["trace_id"], TRACE);
+    let mut server = server;
+    assert!(server.stop().0.success());
+    assert_eq!(collector.spans().len(), 0);
+}
+
+/// A payment's timeline leads to its trace where that is kept.
+#[test]
+fn the_console_leads_to_a_trace_that_is_kept() {
+    let collector = Collector::start();
+    let shown = ("Telemetry__TraceUrl", "http://traces.example/trace/{traceId}");
+    let server = traced(None, Kind::Sqlite, &collector, &[shown]);
+    let path = format!("/api/merchants/{}/payments", server.merchant());
+    let payment = json!({"amountInMinorUnits": 100, "currency": "USD"});
+    for (flags, is_linked) in [("01", true), ("00", false)] {
+        let id =
+            send(&server, &path, &payment, Some(&format!("00-{TRACE}-{CALLER}-{flags}"))).expect(201).id();
+        let page = server.operations().get(&format!("/payments/{id}")).expect(200).text;
+        assert!(page.contains(&format!("<code>{TRACE}</code>")), "{page}");
+        let link = format!("<a href=\"http://traces.example/trace/{TRACE}\"");
+        assert_eq!(page.contains(&link), is_linked, "{page}");
+    }
+}
+
 /// A redrive is a trace of its own that names the one of the request.
 #[test]
 fn a_redrive_is_joined_to_the_trace_and_does_not_continue_it() {

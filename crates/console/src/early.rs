@@ -13,6 +13,7 @@ use axum::{
     response::{Html, IntoResponse as _, Response},
 };
 use futures_util::stream::{self, StreamExt as _};
+use telemetry::trace;
 use tokio::time::timeout;
 
 use crate::fault::{Fault, render};
@@ -41,8 +42,13 @@ where
         return render(&page(Ok(found?)));
     }
     let (beginning, _) = halves(&page(Ok(T::default())))?;
+    let scope = trace::current();
     let rest = async move {
-        let found = look.await;
+        // The answer is sent when the request is answered already: what goes wrong belongs to it all the same.
+        let found = match scope {
+            Some(scope) => trace::within(scope, look).await,
+            None => look.await,
+        };
         // What is wrong with the template was seen with the beginning.
         halves(&page(found)).map(|(_, rest)| rest).unwrap_or_default()
     };

@@ -38,6 +38,15 @@ impl<T> Clone for Found<T> {
     }
 }
 
+/// Somebody finds anew, until this is dropped.
+struct Finding<T>(Arc<Inner<T>>);
+
+impl<T> Drop for Finding<T> {
+    fn drop(&mut self) {
+        self.0.is_being_found.store(false, Ordering::Release);
+    }
+}
+
 impl<T: Send + Sync + 'static> Kept<T> {
     pub fn new(kept_micros: i64) -> Self {
         let (latest, is_being_found) = (watch::Sender::new(None), AtomicBool::new(false));
@@ -62,13 +71,15 @@ impl<T: Send + Sync + 'static> Kept<T> {
         if !self.0.is_being_found.swap(true, Ordering::AcqRel) {
             let inner = self.0.clone();
             tokio::spawn(async move {
+                // Also when it ends by a panic: the next look finds anew.
+                let finding = Finding(inner);
+                let inner = &finding.0;
                 match find.await {
                     Ok(value) => {
                         inner.latest.send_replace(Some(Found { at: now, value: Arc::new(value) }));
                     }
                     Err(error) => tracing::debug!(%error, "the console could not find out a number"),
                 }
-                inner.is_being_found.store(false, Ordering::Release);
             });
         }
         drop(timeout(patience, found.changed()).await);

@@ -26,4 +26,4 @@ mod show;
 mod state;
 
 pub use server::serve;
-pub use state::{Parts, Setting, Transport};
+pub use state::{Parts, Setting, TRACE_ID, Transport};

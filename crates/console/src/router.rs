@@ -1,14 +1,20 @@
 //! Every route of port 8080.
 
+use std::any::Any;
+
 use axum::{
     Router,
     http::StatusCode,
     middleware,
+    response::{IntoResponse as _, Response},
     routing::{get, post},
 };
-use tower_http::compression::{
-    CompressionLayer,
-    predicate::{NotForContentType, Predicate, SizeAbove},
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    compression::{
+        CompressionLayer,
+        predicate::{NotForContentType, Predicate, SizeAbove},
+    },
 };
 
 use crate::{
@@ -138,6 +144,15 @@ pub fn router(console: Console) -> Router {
         .route("/health/live", get(machine::live))
         .route("/health/ready", get(machine::ready))
         .merge(pages)
+        .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(api::observe))
         .with_state(console)
+}
+
+/// The cause is for the log, which names the request.
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(cause = text.unwrap_or("without a text"), "a page ended by a panic");
+    (StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong here, and it is in the log.\n").into_response()
 }

@@ -10,6 +10,7 @@ use stream::{
     consumer::Consumer,
     kafka::{browse::Browser, values::Values},
 };
+use telemetry::trace::TraceContext;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::{fault::Fault, pages::live::FOLLOWERS_MAX, pulse::Pulses};
@@ -18,6 +19,9 @@ use crate::{fault::Fault, pages::live::FOLLOWERS_MAX, pulse::Pulses};
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Who follows the log live in this process, at once.
 const TAILS_MAX: usize = 32;
+
+/// In the address of a page that shows a trace.
+pub const TRACE_ID: &str = "{traceId}";
 
 /// What the console shows, and acts on.
 pub struct Parts {
@@ -38,6 +42,8 @@ pub struct Parts {
     pub settings: Vec<Setting>,
     /// Where the API is, for the examples that pages show.
     pub api_url: String,
+    /// Where a trace is shown, with [`TRACE_ID`] in its place.
+    pub trace_url: Option<String>,
 }
 
 /// How events reach consumers.
@@ -147,6 +153,12 @@ impl Console {
 
     pub fn reconcile_now(&self) -> Option<&Notify> {
         self.0.parts.reconcile_now.as_deref()
+    }
+
+    /// Where a trace is shown that is kept.
+    pub fn trace_href(&self, trace: &TraceContext) -> Option<String> {
+        let url = self.0.parts.trace_url.as_ref().filter(|_| trace.is_sampled())?;
+        Some(url.replace(TRACE_ID, &trace.trace_id_text()))
     }
 
     pub fn api_url(&self) -> String {

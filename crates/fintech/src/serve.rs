@@ -65,6 +65,7 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
             values: event_system::values(&store, &settings),
             settings: settings.shown.clone(),
             api_url,
+            trace_url: settings.trace_url.clone(),
         };
         tasks.spawn(console::serve(parts, listener, stopped(stopping.clone())));
     }

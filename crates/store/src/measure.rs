@@ -101,12 +101,15 @@ pub const fn name(action: &Action) -> &'static str {
     }
 }
 
-/// A command as its caller waits for it.
+/// A command as its caller waits for it, until it is dropped: also by one who goes away before the answer.
 pub(crate) struct Waited {
     command: &'static str,
     is_of_payment: bool,
     began: Instant,
     span: Option<Span>,
+    /// Whether a writer took it. What is turned away at once says nothing about how long commands take.
+    is_taken: bool,
+    is_answered: bool,
 }
 
 impl Waited {
@@ -118,23 +121,37 @@ impl Waited {
             request.trace = Some(span.context());
         }
         let is_of_payment = command.contains("_payment");
-        Self { command, is_of_payment, began: Instant::now(), span }
+        Self { command, is_of_payment, began: Instant::now(), span, is_taken: false, is_answered: false }
     }
 
-    pub(crate) fn end<T>(mut self, answered: &Result<T, SubmitError>) {
-        let waited = self.began.elapsed();
-        if let (Some(span), Err(error)) = (&mut self.span, answered) {
-            match error {
-                SubmitError::Refused(_) | SubmitError::KeyReused => {
-                    span.set("fintech.command.refused", error.to_string());
-                }
-                _ => span.fail(error.to_string()),
+    pub(crate) const fn taken(&mut self) {
+        self.is_taken = true;
+    }
+
+    pub(crate) fn answered<T>(mut self, answer: &Result<T, SubmitError>) {
+        self.is_answered = true;
+        let (Some(span), Err(error)) = (&mut self.span, answer) else { return };
+        match error {
+            SubmitError::Refused(_) | SubmitError::KeyReused => {
+                span.set("fintech.command.refused", error.to_string());
             }
+            _ => span.fail(error.to_string()),
         }
+    }
+}
+
+impl Drop for Waited {
+    fn drop(&mut self) {
+        if let Some(span) = self.span.as_mut().filter(|_| !self.is_answered) {
+            span.fail("the caller went away");
+        }
+        if !self.is_taken {
+            return;
+        }
+        let waited = self.began.elapsed();
         let kept = self.span.as_ref().filter(|span| span.is_kept());
         let trace_id = kept.map(|span| span.context().trace_id_text());
-        let label = CommandName { command: self.command };
-        metrics().command_duration.observe(&label, waited, trace_id);
+        metrics().command_duration.observe(&CommandName { command: self.command }, waited, trace_id);
         if self.is_of_payment {
             metrics().payment_processing_duration.observe(waited);
         }
@@ -155,6 +172,11 @@ pub(crate) fn answered(request: &Request, reply: &Result<Reply, SubmitError>) {
     if let Some(outcome) = of_key.filter(|_| request.claim.is_some()) {
         metrics().idempotency.get_or_create(&Outcome { outcome }).inc();
     }
+}
+
+/// What took effect.
+pub(crate) fn count(writes: &Writes) {
+    writes.counted.iter().for_each(Counted::count);
 }
 
 /// A transaction of a writer.
@@ -179,14 +201,10 @@ impl Measured {
         Self { began, began_at, commands: requests.len(), traces, span, outcome: "failed" }
     }
 
-    pub(crate) fn committed(mut self, writes: &Writes) {
-        let metrics = metrics();
-        metrics.batch_commands.observe(self.commands);
-        metrics.batch_duration.observe(self.began.elapsed());
+    pub(crate) fn committed(mut self) {
+        metrics().batch_commands.observe(self.commands);
+        metrics().batch_duration.observe(self.began.elapsed());
         self.outcome = "committed";
-        for counted in &writes.counted {
-            counted.count();
-        }
     }
 
     /// Ended otherwise than by a failure.

@@ -188,13 +188,13 @@ impl Store {
     /// Hands a command to the writer of its lane and waits until it is durable, or certainly is not.
     /// Dropping the future changes nothing about the command.
     pub async fn submit(&self, mut request: Request) -> Result<Answer, SubmitError> {
-        let waited = Waited::begin(&mut request);
-        let answered = self.answer(request).await;
-        waited.end(&answered);
-        answered
+        let mut waited = Waited::begin(&mut request);
+        let answer = self.answer(request, &mut waited).await;
+        waited.answered(&answer);
+        answer
     }
 
-    async fn answer(&self, request: Request) -> Result<Answer, SubmitError> {
+    async fn answer(&self, request: Request, waited: &mut Waited) -> Result<Answer, SubmitError> {
         let lane = match request.command.action {
             // The email is claimed in lane 0, and with it the idempotency key.
             Action::CreateMerchant { .. } => LANE_OF_CLAIMS,
@@ -210,6 +210,7 @@ impl Store {
                 mpsc::error::TrySendError::Closed(_) => SubmitError::Unavailable,
             }
         })?;
+        waited.taken();
         drop(queue);
         match answer.await.map_err(|_| SubmitError::OutcomeUnknown)?? {
             Reply::Answer(answer) => Ok(answer),

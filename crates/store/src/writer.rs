@@ -119,9 +119,10 @@ impl<C: Connect> Writer<C> {
                     return Ok(replies);
                 }
                 Err(Attempt::Failed(error)) => error,
-                Err(Attempt::Unknown { starts, replies, reason }) => {
+                Err(Attempt::Unknown { starts, replies, writes, reason }) => {
                     tracing::warn!(%reason, "the connection broke at COMMIT; looking for the outcome in the log");
                     if !fault::is_on(Fault::SkipLookUp) && self.find_out(requests, &starts, retry).await? {
+                        self.took_effect(&writes);
                         return Ok(replies);
                     }
                     if !retry.pause().await {
@@ -188,14 +189,21 @@ impl<C: Connect> Writer<C> {
             Err(BatchError::OutcomeUnknown(reason)) => {
                 self.session = None;
                 measured.ended("unknown");
-                return Err(Attempt::Unknown { starts: changed_only(starts, &writes), replies, reason });
+                let starts = changed_only(starts, &writes);
+                return Err(Attempt::Unknown { starts, replies, writes: Box::new(writes), reason });
             }
             Err(error) => return Err(error.into()),
         }
-        measured.committed(&writes);
+        measured.committed();
+        self.took_effect(&writes);
+        Ok(replies)
+    }
+
+    /// Wakes whoever waits for commits, and counts what is durable now.
+    fn took_effect(&self, writes: &Writes) {
         let events = u64::try_from(writes.events.len()).unwrap_or(u64::MAX);
         self.rules.commits.send_modify(|commits| commits.own += events.max(1));
-        Ok(replies)
+        measure::count(writes);
     }
 
     /// Whether a batch whose COMMIT went unanswered is in the log. Locking the same lanes waits until
@@ -269,7 +277,7 @@ fn changed_only(mut starts: BTreeMap<Lane, i64>, writes: &Writes) -> BTreeMap<La
 /// How one attempt ended without a durable batch.
 enum Attempt {
     Failed(BatchError),
-    Unknown { starts: BTreeMap<Lane, i64>, replies: Replies, reason: String },
+    Unknown { starts: BTreeMap<Lane, i64>, replies: Replies, writes: Box<Writes>, reason: String },
 }
 
 impl From<BatchError> for Attempt {

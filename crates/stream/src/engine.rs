@@ -272,13 +272,13 @@ impl Engine {
                 transaction.commit().await?;
             }
         }
-        let handling = Handling::begin(name, &batch.events, self.how);
         let mut transaction = self.store.begin().await?;
         let moved = position::advance(transaction.as_mut(), name, &steps, now).await?;
         if !moved && !fault::is_on(Fault::SkipPositionCheck) {
             self.positions = None;
             return Ok(Ok(false));
         }
+        let handling = Handling::begin(name, &batch.events, self.how);
         if fault::is_on(Fault::PositionBeforeEffect)
             || fault::is_on(Fault::DeadLetterAfterPosition) && cause.is_some()
         {

@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use domain::event::Stream;
 use store::batch::LogEvent;
 use telemetry::{
     metrics,
@@ -31,7 +32,7 @@ impl Publishing {
             let stream = event.stream.index();
             self.by_stream[stream] += 1;
             let trace = event.trace_context();
-            if trace.is_sampled() {
+            if trace.is_sampled() && self.spans.len() < SPANS_A_TRANSACTION_MAX {
                 let topic = &topics[stream];
                 let mut span = Span::child(&trace, Kind::Producer, format!("send {topic}"));
                 describe(&mut span, event, topic, "send");
@@ -42,8 +43,7 @@ impl Publishing {
 
     pub(crate) fn committed(mut self) {
         self.outcome = "committed";
-        let events = store_streams();
-        for (stream, count) in events.into_iter().zip(self.by_stream) {
+        for (stream, count) in Stream::ALL.map(Stream::name).into_iter().zip(self.by_stream) {
             if count > 0 {
                 metrics().events_published.get_or_create(&StreamLabel { stream }).inc_by(count);
             }
@@ -62,10 +62,6 @@ impl Drop for Publishing {
     }
 }
 
-fn store_streams() -> [&'static str; 3] {
-    domain::event::Stream::ALL.map(domain::event::Stream::name)
-}
-
 /// What OpenTelemetry's conventions for messaging ask for.
 fn describe(span: &mut Span, event: &LogEvent, destination: &str, operation: &'static str) {
     span.set("messaging.system", "kafka");
@@ -78,6 +74,9 @@ fn describe(span: &mut Span, event: &LogEvent, destination: &str, operation: &'s
     span.set("fintech.event.position", event.position);
 }
 
+/// Of one transaction; of a bulk request the first events speak for all.
+const SPANS_A_TRANSACTION_MAX: usize = 256;
+
 /// How a consumer comes to handle an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
@@ -87,8 +86,31 @@ pub(crate) enum How {
     Again,
 }
 
-/// The spans of events that a consumer handles together.
-pub(crate) fn handling(consumer: &'static str, events: &[LogEvent], how: How) -> Vec<Span> {
+/// The spans of events that a consumer handles together. They tell of a failure unless their effects are committed.
+pub(crate) struct Spans {
+    spans: Vec<Span>,
+    is_committed: bool,
+}
+
+impl Spans {
+    pub(crate) fn begin(consumer: &'static str, events: &[LogEvent], how: How) -> Self {
+        Self { spans: spans(consumer, events, how), is_committed: false }
+    }
+
+    pub(crate) fn committed(mut self) {
+        self.is_committed = true;
+    }
+}
+
+impl Drop for Spans {
+    fn drop(&mut self) {
+        if !self.is_committed {
+            self.spans.iter_mut().for_each(|span| span.fail("the transaction was rolled back"));
+        }
+    }
+}
+
+fn spans(consumer: &'static str, events: &[LogEvent], how: How) -> Vec<Span> {
     let kept = events.iter().filter(|event| event.trace.is_some_and(|trace| trace.is_sampled()));
     let span = |event: &LogEvent| {
         let (stream, trace) = (event.stream.name(), event.trace_context());
@@ -101,16 +123,15 @@ pub(crate) fn handling(consumer: &'static str, events: &[LogEvent], how: How) ->
         span.set("messaging.consumer.group.name", consumer);
         span
     };
-    kept.map(span).collect()
+    kept.take(SPANS_A_TRANSACTION_MAX).map(span).collect()
 }
 
 /// A consumer's transaction.
 pub(crate) struct Handling {
     consumer: &'static str,
     began: Instant,
-    spans: Vec<Span>,
+    spans: Spans,
     trace: Option<TraceContext>,
-    is_committed: bool,
 }
 
 /// What became of a transaction's events.
@@ -124,13 +145,12 @@ pub(crate) struct Became {
 
 impl Handling {
     pub(crate) fn begin(consumer: &'static str, events: &[LogEvent], how: How) -> Self {
-        let spans = handling(consumer, events, how);
-        let trace = spans.first().filter(|span| span.is_kept()).map(Span::context);
-        Self { consumer, began: Instant::now(), spans, trace, is_committed: false }
+        let spans = Spans::begin(consumer, events, how);
+        let trace = spans.spans.first().filter(|span| span.is_kept()).map(Span::context);
+        Self { consumer, began: Instant::now(), spans, trace }
     }
 
     pub(crate) fn committed(mut self, became: &Became) {
-        self.is_committed = true;
         let (metrics, consumer) = (metrics(), self.consumer);
         let Became { handled, dead, parked, foreign } = *became;
         for (outcome, count) in
@@ -149,17 +169,9 @@ impl Handling {
         let trace_id = self.trace.map(|trace| trace.trace_id_text());
         metrics.consumer_duration.observe(&Consumer { consumer }, self.began.elapsed(), trace_id);
         if dead > 0 {
-            self.spans.iter_mut().for_each(|span| span.fail("the event became a dead letter"));
+            self.spans.spans.iter_mut().for_each(|span| span.fail("the event became a dead letter"));
         }
-    }
-}
-
-/// What was rolled back is handled again, which its spans say.
-impl Drop for Handling {
-    fn drop(&mut self) {
-        if !self.is_committed {
-            self.spans.iter_mut().for_each(|span| span.fail("the transaction was rolled back"));
-        }
+        self.spans.committed();
     }
 }
 

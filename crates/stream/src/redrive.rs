@@ -23,7 +23,7 @@ use uuid::Uuid;
 use crate::{
     consumer::{Consumer, HandleError},
     dead_letter::{Kind, State},
-    measure::{self, How},
+    measure::{How, Spans},
     position::{self, Place},
 };
 
@@ -196,7 +196,7 @@ async fn redrive_next(
     if let Err(error) = crate::fail::handle(&events) {
         return Ok(Next::Failed(id, error.to_string()));
     }
-    let _spans = measure::handling(consumer.name(), &events, How::Again);
+    let spans = Spans::begin(consumer.name(), &events, How::Again);
     let handled = AssertUnwindSafe(consumer.handle(&events, transaction.as_mut()))
         .catch_unwind()
         .await
@@ -209,6 +209,7 @@ async fn redrive_next(
         json!({"consumer": consumer.name(), "subject": subject, "position": position, "outcome": "handled"});
     audit::write(transaction.as_mut(), actor, "dead-letter.redrive", &id.to_string(), &detail, now).await?;
     transaction.commit().await?;
+    spans.committed();
     Ok(Next::Handled)
 }
 

@@ -20,7 +20,7 @@ use store::{
 use crate::{
     consumer::{Consumer, HandleError, Replay},
     engine::{Settings, Stopped},
-    measure::{self, How},
+    measure::{How, Spans},
     position::{self, Place},
     runtime,
 };
@@ -101,12 +101,13 @@ async fn repeat(
             let span = Span { stream: part.place.0, lane: part.place.1, behind: part.position, until };
             let events = log::spans(store.reads(), &[span]).await?;
             let mut transaction = store.begin().await?;
-            let _spans = measure::handling(consumer.name(), &events, How::Again);
+            let spans = Spans::begin(consumer.name(), &events, How::Again);
             if let Err(error) = consumer.handle(&events, transaction.as_mut()).await {
                 return Err(failed(*part, &error));
             }
             move_part(transaction.as_mut(), consumer.name(), part.place, until).await?;
             transaction.commit().await?;
+            spans.committed();
             done.events += until - part.position;
             part.position = until;
             progress(done);

@@ -135,7 +135,7 @@ pub async fn show(
         payments: payments.rows.iter().map(|payment| PaymentRow::new(payment, clock)).collect(),
         withdrawals: withdrawals.rows.iter().map(|one| WithdrawalRow::new(one, clock)).collect(),
         is_cut: events.len() == EVENTS_MAX,
-        events: events.iter().map(|event| event_step(event, clock)).collect(),
+        events: events.iter().map(|event| event_step(&console, event, clock)).collect(),
         on_kafka,
         params,
         once: Uuid::new_v4().simple().to_string(),

@@ -73,6 +73,8 @@ pub struct EventStep {
     pub event: IdLink,
     pub command: IdLink,
     pub trace: String,
+    /// Where it is shown, when it is kept and somebody has said where.
+    pub trace_href: Option<String>,
     pub entries: Vec<EntryRow>,
     pub payload: Option<Tree>,
 }
@@ -120,7 +122,7 @@ pub async fn show(
         refundable: Money::new(payment.refundable_minor(), currency),
         completed_by: payment.completed_by.map_or("", CompletedBy::name),
         is_cut: events.len() == EVENTS_MAX,
-        events: events.iter().map(|event| event_step(event, clock)).collect(),
+        events: events.iter().map(|event| event_step(&console, event, clock)).collect(),
         on_kafka,
         letters,
         can_complete: may_change && status == PaymentStatus::Pending,
@@ -139,7 +141,7 @@ async fn find(console: &Console, id: Uuid) -> Result<Payment, Fault> {
 }
 
 /// An event of the log for a timeline.
-pub fn event_step(event: &LogEvent, clock: Clock) -> EventStep {
+pub fn event_step(console: &Console, event: &LogEvent, clock: Clock) -> EventStep {
     let href = format!("/events/{}/{}/{}", event.stream.name(), event.lane.0, event.position);
     EventStep {
         name: event.event_type.clone(),
@@ -156,8 +158,8 @@ pub fn event_step(event: &LogEvent, clock: Clock) -> EventStep {
         event: IdLink::new(event.event_id.0, href.clone()),
         href,
         command: IdLink::new(event.command_id.0, ""),
-        // All events of a command are one trace (ARCHITECTURE.md).
-        trace: event.command_id.0.simple().to_string(),
+        trace_href: console.trace_href(&event.trace_context()),
+        trace: event.trace_context().trace_id_text(),
         entries: entries(event),
         payload: tree(&event.payload),
     }

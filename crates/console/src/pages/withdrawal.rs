@@ -100,7 +100,7 @@ pub async fn show(
         processed: withdrawal.processed_at.map(|at| clock.when(at)),
         ended: withdrawal.completed_at.map(|at| clock.when(at)),
         is_cut: events.len() == EVENTS_MAX,
-        events: events.iter().map(|event| event_step(event, clock)).collect(),
+        events: events.iter().map(|event| event_step(&console, event, clock)).collect(),
         on_kafka,
         letters,
         can_approve: may_change && is_pending,

@@ -55,6 +55,8 @@ pub struct Settings {
     pub logging: Logging,
     /// Where traces go; `None`: nowhere.
     pub traces: Option<telemetry::trace::Settings>,
+    /// Where a trace is shown.
+    pub trace_url: Option<String>,
     /// All of them, as they may be shown.
     pub shown: Vec<console::Setting>,
     /// What the operator should know at the start, a sentence each.
@@ -165,6 +167,7 @@ impl Settings {
             },
             requests_retention: seconds("Requests:RetentionDays") * 86_400,
             traces: traces::settings(layers)?,
+            trace_url: traces::url(layers)?,
             logging: Logging { level: layers.log_level(), format: layers.text("Logging:Format") },
             shown: layers.resolved.iter().map(Resolved::for_console).collect(),
             warnings: [layers.warnings(), security.warnings(&addresses)].concat(),

@@ -53,6 +53,7 @@ pub const ROLES: &str = "Server:Roles";
 pub const REGISTRY_ADDRESS: &str = "Server:RegistryAddress";
 pub const REGISTRY_URL: &str = "Schemas:RegistryUrl";
 pub const OTLP_ENDPOINT: &str = "Telemetry:OtlpEndpoint";
+pub const TRACE_URL: &str = "Telemetry:TraceUrl";
 pub const TRACES_KEPT_PERCENT: &str = "Telemetry:TracesKeptPercent";
 pub const KAFKA_SERVERS: &str = "Kafka:BootstrapServers";
 
@@ -124,6 +125,8 @@ pub const SETTINGS: &[Setting] = &[
         "auto: text on a terminal, json elsewhere."),
     setting(OTLP_ENDPOINT, Kind::Text { chars_max: 4096 }, None,
         "A collector for traces (OTLP over HTTP), such as http://localhost:4318; absent: none are kept."),
+    setting(TRACE_URL, Kind::Text { chars_max: 4096 }, None,
+        "Where a trace is shown, such as http://localhost:16686/trace/{traceId}; absent: the console links to none."),
     setting("Telemetry:ServiceName", Kind::Text { chars_max: 100 }, Some("fintech"),
         "What the process is called in traces."),
     setting(TRACES_KEPT_PERCENT, integer(0, 100), Some("100"),

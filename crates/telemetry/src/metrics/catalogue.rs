@@ -166,6 +166,8 @@ catalogue! {
             "Spans that a collector took";
         spans_lost: Counter = "fintech_spans_lost",
             "Spans that no collector took";
+        traces_not_kept: Counter = "fintech_traces_not_kept",
+            "Traces that were not begun while more than half of the queue waited";
     }
     "Process" {
         build_info: Gauges<Build> = "fintech_build_info",

@@ -62,6 +62,12 @@ impl TraceContext {
         self.is_sampled
     }
 
+    /// The same, kept nowhere from here on.
+    #[must_use]
+    pub const fn not_sampled(self) -> Self {
+        Self { is_sampled: false, ..self }
+    }
+
     /// As logs and exemplars name it.
     pub fn trace_id_text(&self) -> String {
         Uuid::from_bytes(self.trace_id).simple().to_string()

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use opentelemetry::{
-    KeyValue,
+    Context, KeyValue,
     trace::{SpanId, TraceId, TracerProvider as _},
 };
 use opentelemetry_http::{HttpClient, HttpError};
@@ -20,7 +20,7 @@ use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{
         BatchConfigBuilder, BatchSpanProcessor, IdGenerator, RandomIdGenerator, Sampler, SdkTracerProvider,
-        SpanData, SpanExporter as Exporter,
+        Span, SpanData, SpanExporter as Exporter, SpanProcessor,
     },
 };
 use uuid::Uuid;
@@ -80,7 +80,7 @@ pub fn start(settings: &Settings) -> Result<Exporting, StartError> {
         .with_max_export_batch_size(EXPORT_SPANS_MAX)
         .with_scheduled_delay(EXPORT_INTERVAL)
         .build();
-    let processor = BatchSpanProcessor::builder(Counted(exporter)).with_batch_config(config).build();
+    let processor = Bounded(BatchSpanProcessor::builder(Counted(exporter)).with_batch_config(config).build());
     let resource = Resource::builder_empty()
         .with_service_name(settings.service_name.clone())
         .with_attribute(KeyValue::new("service.version", settings.service_version))
@@ -124,6 +124,40 @@ impl IdGenerator for Ids {
     fn new_span_id(&self) -> SpanId {
         self.0.new_span_id()
     }
+}
+
+/// Knows how many spans wait. The queue behind it has as much room, so nothing is dropped there without being counted.
+#[derive(Debug)]
+struct Bounded(BatchSpanProcessor);
+
+impl SpanProcessor for Bounded {
+    fn on_start(&self, _: &mut Span, _: &Context) {}
+
+    fn on_end(&self, span: SpanData) {
+        if take_place() {
+            self.0.on_end(span);
+        } else {
+            metrics().spans_lost.inc();
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.0.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.0.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.0.set_resource(resource);
+    }
+}
+
+/// Whether there was room for one more span.
+fn take_place() -> bool {
+    let more = |waiting| (waiting < QUEUE_SPANS_MAX).then_some(waiting + 1);
+    PENDING.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
 }
 
 /// Counts what was sent and what was not.
@@ -171,3 +205,51 @@ impl HttpClient for Client {
 
 /// What a collector answers is at most a message of what it did not take.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Condvar, Mutex};
+
+    use opentelemetry::trace::{Span as _, Tracer as _};
+
+    use super::*;
+
+    /// Takes nothing until it is told to.
+    #[derive(Clone, Debug, Default)]
+    struct Stalled(Arc<(Mutex<bool>, Condvar)>);
+
+    impl Exporter for Stalled {
+        async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+            let (may_go_on, changed) = &*self.0;
+            let guard = changed.wait_while(may_go_on.lock().unwrap(), |may_go_on| !*may_go_on);
+            drop(guard.unwrap());
+            PENDING.fetch_sub(batch.len(), Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    /// A burst is cut, counted, and forgotten: traces are kept again when the collector is back.
+    #[test]
+    fn what_is_too_much_is_lost_and_counted_and_leaves_no_trace() {
+        let _alone = super::super::ALONE.lock().unwrap();
+        let exporter = Stalled::default();
+        let config = BatchConfigBuilder::default().with_max_queue_size(QUEUE_SPANS_MAX).build();
+        let processor =
+            Bounded(BatchSpanProcessor::builder(exporter.clone()).with_batch_config(config).build());
+        let provider = SdkTracerProvider::builder().with_span_processor(processor).build();
+        let tracer = provider.tracer("test");
+        let lost_before = metrics().spans_lost.get();
+        let burst = 2 * QUEUE_SPANS_MAX;
+        for _ in 0..burst {
+            tracer.start("burst").end();
+        }
+        assert_eq!(PENDING.load(Ordering::Relaxed), QUEUE_SPANS_MAX);
+        let lost = metrics().spans_lost.get() - lost_before;
+        assert_eq!(lost, (burst - QUEUE_SPANS_MAX) as u64);
+        let (may_go_on, changed) = &*exporter.0;
+        *may_go_on.lock().unwrap() = true;
+        changed.notify_all();
+        provider.shutdown().unwrap();
+        assert_eq!(PENDING.load(Ordering::Relaxed), 0);
+    }
+}

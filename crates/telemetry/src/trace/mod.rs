@@ -37,7 +37,7 @@ pub use self::{
 };
 use crate::metrics;
 
-/// Spans that wait for the collector. Half of it is left to traces that are being kept already.
+/// Spans that wait for the collector; more are lost, and counted. Half of it is left to traces that are being kept already.
 const QUEUE_SPANS_MAX: usize = 8192;
 
 static TRACING: OnceLock<Tracing> = OnceLock::new();
@@ -53,7 +53,7 @@ struct Tracing {
 
 /// Each trace with a probability, and not more than so many a second.
 struct Sampling {
-    /// Of 2^62, as many as a trace id's random bits have.
+    /// Of 2^32.
     below: u64,
     per_second_max: u32,
     /// The second in the upper half, the traces that were kept in it in the lower.
@@ -64,19 +64,20 @@ impl Sampling {
     fn new(ratio: f64, per_second_max: u32) -> Self {
         // Exact enough: a ratio has a few digits.
         #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let below = (ratio.clamp(0.0, 1.0) * (1_u64 << 62) as f64) as u64;
+        let below = (ratio.clamp(0.0, 1.0) * (1_u64 << 32) as f64) as u64;
         Self { below, per_second_max, kept: AtomicU64::new(0) }
     }
 
     /// Decided by the trace alone, but for the limit.
     fn takes(&self, trace_id: Uuid, now: SystemTime) -> bool {
         let (_, random) = trace_id.as_u64_pair();
-        random << 2 >> 2 < self.below && self.has_room(now)
+        // What is before counts up within a millisecond.
+        random & 0xffff_ffff < self.below && self.has_room(now)
     }
 
     fn has_room(&self, now: SystemTime) -> bool {
         if PENDING.load(Ordering::Relaxed) > QUEUE_SPANS_MAX / 2 {
-            metrics().spans_lost.inc();
+            metrics().traces_not_kept.inc();
             return false;
         }
         let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -132,8 +133,12 @@ impl Span {
                     let builder = SpanBuilder::from_name(name()).with_kind(SpanKind::Server);
                     Self::kept(tracing, builder, Some(&parent), false)
                 }
-                // The caller's spans are kept where the caller has them; ours of it are not.
-                None => Self { context: parent, is_root: false, kept: None },
+                // The caller's spans are kept where the caller has them. Without a collector here another process may have one
+                // for what comes of it; what is above the limit is kept nowhere.
+                None => {
+                    let context = if tracing.is_some() { parent.not_sampled() } else { parent };
+                    Self { context, is_root: false, kept: None }
+                }
             };
         }
         let trace_id = Uuid::now_v7();
@@ -188,8 +193,11 @@ impl Span {
         let span = builder.start_with_context(&tracing.tracer, &parent);
         let context = span.span_context();
         let context = TraceContext::new(context.trace_id().to_bytes(), context.span_id().to_bytes(), true);
-        let context = context.expect("the ids of a span are not zero");
-        Self { context, is_root, kept: Some(Box::new(span)) }
+        match context {
+            Some(context) => Self { context, is_root, kept: Some(Box::new(span)) },
+            // The program ends, and takes no more spans.
+            None => Self { context: unkept(Uuid::now_v7()), is_root, kept: None },
+        }
     }
 
     pub const fn context(&self) -> TraceContext {
@@ -229,7 +237,6 @@ impl Span {
 impl Drop for Span {
     fn drop(&mut self) {
         if let Some(span) = &mut self.kept {
-            PENDING.fetch_add(1, Ordering::Relaxed);
             span.end();
         }
     }
@@ -253,6 +260,10 @@ fn link(context: &TraceContext) -> Link {
     Link::new(span_context(context), Vec::new(), 0)
 }
 
+/// Tests of what waits for the collector, which is one number a process.
+#[cfg(test)]
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -261,6 +272,7 @@ mod tests {
 
     #[test]
     fn a_share_of_the_traces_is_kept_and_not_more_than_so_many_a_second() {
+        let _alone = ALONE.lock().unwrap();
         let now = UNIX_EPOCH + Duration::from_hours(500_000);
         let half = Sampling::new(0.5, u32::MAX);
         let kept = (0..4_000).filter(|_| half.takes(Uuid::now_v7(), now)).count();

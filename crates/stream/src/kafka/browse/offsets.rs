@@ -74,17 +74,19 @@ fn look(settings: &Settings, topic: &str, partition: i32, positions: &[i64]) -> 
     Ok(found)
 }
 
-/// Calls with the positions and offsets in a range, in their order, until it is enough.
+/// Calls with the positions and offsets in a range, in their order, until it is enough. Gives whether the range was read to its
+/// end.
 type Probe<'a> =
-    dyn FnMut(Range, Instant, &mut dyn FnMut(Option<i64>, i64) -> Step) -> Result<(), BrowseError> + 'a;
+    dyn FnMut(Range, Instant, &mut dyn FnMut(Option<i64>, i64) -> Step) -> Result<bool, BrowseError> + 'a;
 
 fn read(
     scan: &Scan<'_>,
     range: Range,
     deadline: Instant,
     each: &mut dyn FnMut(Option<i64>, i64) -> Step,
-) -> Result<(), BrowseError> {
-    scan.read(&[range], deadline, &mut |message| each(position(message), message.offset())).map(drop)
+) -> Result<bool, BrowseError> {
+    let done = scan.read(&[range], deadline, &mut |message| each(position(message), message.offset()))?;
+    Ok(done.contains(&range.partition))
 }
 
 /// `None`: it is not of the log.
@@ -135,8 +137,10 @@ impl Search {
             let middle = low + (high - low) / 2;
             let at = if is_halved { middle } else { expected(position, before, behind).clamp(low, high - 1) };
             is_halved = !is_halved;
-            let Probed { first, last } = self.probe(at, high, position, probe)?;
+            let Probed { first, last, is_whole } = self.probe(at, high, position, probe)?;
             match (first, last) {
+                // Nothing was heard in time, which says nothing of what lies there.
+                (None, _) if !is_whole => return Ok(Sought { offset: None, is_known: false }),
                 // Whatever lies from there on is later, or there is nothing.
                 (None, _) => high = at,
                 (Some(first), _) if first > position => high = at,
@@ -154,10 +158,10 @@ impl Search {
         position: i64,
         probe: &mut Probe<'_>,
     ) -> Result<Probed, BrowseError> {
-        let mut probed = Probed { first: None, last: None };
+        let mut probed = Probed { first: None, last: None, is_whole: false };
         let mut records = 0;
         let range = Range { partition: self.partition, low: from, high };
-        probe(range, self.deadline, &mut |found, offset| {
+        let is_whole = probe(range, self.deadline, &mut |found, offset| {
             records += 1;
             if let Some(found) = found {
                 self.seen.entry(found).or_insert(offset);
@@ -170,7 +174,7 @@ impl Search {
             // Records of others are passed over, however many there are.
             if records >= RECORDS_A_PROBE_MAX && probed.first.is_some() { Step::Enough } else { Step::On }
         })?;
-        Ok(probed)
+        Ok(Probed { is_whole, ..probed })
     }
 }
 
@@ -179,6 +183,8 @@ struct Probed {
     first: Option<i64>,
     /// The offset of the last record before the position that is looked for.
     last: Option<i64>,
+    /// There was nothing more.
+    is_whole: bool,
 }
 
 /// Where a position lies if positions are as far apart as they were so far.
@@ -221,11 +227,14 @@ mod tests {
                 probes += 1;
                 let first = records.partition_point(|(_, offset)| *offset < range.low);
                 for (position, offset) in &records[first..] {
-                    if *offset >= range.high || !matches!(each(Some(*position), *offset), Step::On) {
+                    if *offset >= range.high {
                         break;
                     }
+                    if !matches!(each(Some(*position), *offset), Step::On) {
+                        return Ok(false);
+                    }
                 }
-                Ok(())
+                Ok(true)
             });
             found.push(sought.unwrap_or_else(|error| panic!("{error}")).offset);
         }
@@ -260,6 +269,16 @@ mod tests {
         let (found, probes) = find(&records, 0, end, &wanted);
         assert_eq!(found, expected);
         assert!(probes <= 60, "{probes} looks for six positions");
+    }
+
+    /// A broker that is slow says nothing of what its partition holds.
+    #[test]
+    fn what_was_not_read_in_time_is_not_known() {
+        let (begin, end, seen) = (0, 100, BTreeMap::new());
+        let deadline = Instant::now() + Duration::from_mins(1);
+        let mut search = Search { partition: 0, begin, end, seen, deadline };
+        let sought = search.find(1, &mut |_, _, _| Ok(false)).unwrap_or_else(|error| panic!("{error}"));
+        assert!(sought.offset.is_none() && !sought.is_known);
     }
 
     #[test]
