@@ -86,7 +86,7 @@ mod tests {
     fn a_page_for_traces_has_a_place_for_their_ids() {
         let of = |value: &str| {
             let mut layers = Layers::defaults();
-            let variables = [("Telemetry__TraceUrl".into(), value.into())];
+            let variables = std::iter::once(("Telemetry__TraceUrl".into(), value.into()));
             layers.add(sources::environment(variables)?)?;
             url(&layers)
         };

@@ -128,18 +128,14 @@ impl Span {
         if let Some(parent) = parent {
             let is_kept =
                 parent.is_sampled() && tracing.is_some_and(|it| it.sampling.has_room(SystemTime::now()));
-            return match tracing.filter(|_| is_kept) {
-                Some(tracing) => {
-                    let builder = SpanBuilder::from_name(name()).with_kind(SpanKind::Server);
-                    Self::kept(tracing, builder, Some(&parent), false)
-                }
-                // The caller's spans are kept where the caller has them. Without a collector here another process may have one
-                // for what comes of it; what is above the limit is kept nowhere.
-                None => {
-                    let context = if tracing.is_some() { parent.not_sampled() } else { parent };
-                    Self { context, is_root: false, kept: None }
-                }
-            };
+            if let Some(tracing) = tracing.filter(|_| is_kept) {
+                let builder = SpanBuilder::from_name(name()).with_kind(SpanKind::Server);
+                return Self::kept(tracing, builder, Some(&parent), false);
+            }
+            // The caller's spans are kept where the caller has them. Without a collector here another process may have one for
+            // what comes of it; what is above the limit is kept nowhere.
+            let context = if tracing.is_some() { parent.not_sampled() } else { parent };
+            return Self { context, is_root: false, kept: None };
         }
         let trace_id = Uuid::now_v7();
         match tracing.filter(|tracing| tracing.sampling.takes(trace_id, SystemTime::now())) {
