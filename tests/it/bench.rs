@@ -1,6 +1,6 @@
 //! `fintech bench` measures the real program, and says whether it did what it acknowledged.
 
-use std::{collections::HashSet, fs};
+use std::{collections::HashSet, fs, process::Stdio};
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::support::{
     backend::{Folder, Kind},
     eventually, on_both_backends,
     program::{self, Ended},
-    server::Server,
+    server::{Server, signal},
 };
 
 on_both_backends!(
@@ -158,8 +158,7 @@ fn a_kill_in_the_middle_of_a_load_loses_nothing_that_was_acknowledged(server: &m
         &database,
     ];
     let mut bench = program::command(server.folder(), &arguments, &[]);
-    let bench =
-        bench.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let bench = bench.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     eventually("payments", || {
         (server.query("select count(*) from payments")[0].parse::<u64>().unwrap() > 100).then_some(())
     });
@@ -179,6 +178,45 @@ fn a_kill_in_the_middle_of_a_load_loses_nothing_that_was_acknowledged(server: &m
     server.restart();
     server.verify_log();
     assert_eq!(server.run(&["reconcile"]).code, Some(0));
+}
+
+/// Somebody has seen enough: what was asked for until then has its verdict.
+#[test]
+fn a_load_that_is_stopped_early_has_its_verdict() {
+    let server = Server::start(Kind::Sqlite);
+    let url = url(&server);
+    let arguments = ["bench", "--json", "--url", &url, "--duration", "100000", "--merchants", "10"];
+    let mut bench = program::command(server.folder(), &arguments, &[]);
+    let bench = bench.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("payments", || {
+        (server.query("select count(*) from payments")[0].parse::<u64>().unwrap() > 100).then_some(())
+    });
+    signal(bench.id(), "INT");
+    let output = bench.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(report["ledger"]["verdict"], "agrees", "{report}");
+    assert!(ok(&report) > 100, "{report}");
+}
+
+#[test]
+fn a_load_is_let_in_by_its_key() {
+    let server = Server::start_with(Kind::Sqlite, &[("Security__Access", "required")]);
+    let url = url(&server);
+    let arguments = ["--url", &url, "--requests", "100", "--mix", MIX, "--connections", "4"];
+    let (without, _) = load(&server, &arguments);
+    assert_eq!(without.code, Some(2), "{}", without.stdout);
+    let made = ["keys", "create", "--name", "load", "--role", "admin", "--why", "a load"];
+    let key = server.run(&made);
+    assert_eq!(key.code, Some(0), "{}", key.stderr);
+    fs::write(server.folder().join("key"), key.stdout).unwrap();
+    let (ended, report) = load(&server, &[&arguments[..], &["--key-file", "key"]].concat());
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    assert_eq!((ok(&report), &report["ledger"]["verdict"]), (100, &Value::from("agrees")), "{report}");
+    let missing = load(&server, &[&arguments[..], &["--key-file", "nothing"]].concat()).0;
+    assert_eq!(missing.code, Some(2), "{}", missing.stdout);
+    assert!(missing.stderr.contains("nothing cannot be read"), "{}", missing.stderr);
 }
 
 /// What is not reachable is no verdict.

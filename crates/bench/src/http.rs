@@ -11,10 +11,11 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
+pub use hyper::header::HeaderValue;
 use hyper::{
     Request, StatusCode,
     client::conn::http1,
-    header::{CONTENT_TYPE, HOST},
+    header::{AUTHORIZATION, CONTENT_TYPE, HOST},
 };
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
@@ -38,6 +39,7 @@ pub struct HttpConnection {
     current: usize,
     open: Option<Open>,
     timeout: Duration,
+    authorization: Option<HeaderValue>,
 }
 
 struct Open {
@@ -56,7 +58,13 @@ impl HttpConnection {
     /// Connections are dealt out to the addresses in turn. `timeout` is for a whole request.
     pub fn new(addresses: Arc<[Address]>, number: usize, timeout: Duration) -> Self {
         let current = number.checked_rem(addresses.len()).unwrap_or(0);
-        Self { addresses, current, open: None, timeout }
+        Self { addresses, current, open: None, timeout, authorization: None }
+    }
+
+    /// What each request says of who asks.
+    #[must_use]
+    pub fn with_authorization(self, authorization: Option<HeaderValue>) -> Self {
+        Self { authorization, ..self }
     }
 
     async fn request(
@@ -95,6 +103,9 @@ impl HttpConnection {
         let mut request = Request::builder().method(method).uri(uri).header(HOST, address.authority.as_str());
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
         }
         if let Some(key) = key {
             request = request

@@ -83,7 +83,8 @@ pub enum LoadError {
 pub trait Listener: Send {
     /// What is done now.
     fn stage(&mut self, what: &str);
-    fn progress(&mut self, progress: &Progress);
+    /// Whether the load is to go on.
+    fn progress(&mut self, progress: &Progress) -> bool;
 }
 
 /// Nobody watches.
@@ -91,7 +92,9 @@ pub struct Unwatched;
 
 impl Listener for Unwatched {
     fn stage(&mut self, _what: &str) {}
-    fn progress(&mut self, _progress: &Progress) {}
+    fn progress(&mut self, _progress: &Progress) -> bool {
+        true
+    }
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -192,7 +195,10 @@ async fn watch_over<F: Future<Output = ()> + Send + 'static>(
                 #[allow(clippy::cast_precision_loss)] // For people.
                 let ok_per_second = (ok - last_ok) as f64 / last.elapsed().as_secs_f64().max(0.001);
                 (last, last_ok) = (Instant::now(), ok);
-                listener.progress(&Progress { elapsed: begun.elapsed(), ok, not_ok, ok_per_second });
+                let progress = Progress { elapsed: begun.elapsed(), ok, not_ok, ok_per_second };
+                if !listener.progress(&progress) {
+                    pace.stop();
+                }
             }
         }
     }

@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -85,6 +85,7 @@ pub struct Pace {
     /// Turns handed out; of a closed loop only those that are measured.
     taken: AtomicU64,
     dropped: AtomicU64,
+    is_stopped: AtomicBool,
 }
 
 impl Pace {
@@ -99,6 +100,7 @@ impl Pace {
             due: Semaphore::new(0),
             taken: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            is_stopped: AtomicBool::new(false),
         });
         if let Some(arrivals) = arrivals {
             let ticking = pace.clone();
@@ -114,6 +116,12 @@ impl Pace {
     /// Of what was measured.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// No more turns, whatever the span says.
+    pub fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+        self.due.close();
     }
 
     /// Waits for the next turn; `None` when there is none any more.
@@ -141,11 +149,11 @@ impl Pace {
     fn next_at_once(&self) -> Option<Turn> {
         let intended = Instant::now();
         let is_measured = intended >= self.measured_from;
-        let goes_on = !is_measured
-            || match self.end {
-                End::After(duration) => intended < self.measured_from + duration,
-                End::Requests(max) => self.taken.fetch_add(1, Ordering::Relaxed) < max,
-            };
+        let has_time = || match self.end {
+            End::After(duration) => intended < self.measured_from + duration,
+            End::Requests(max) => self.taken.fetch_add(1, Ordering::Relaxed) < max,
+        };
+        let goes_on = !self.is_stopped.load(Ordering::Relaxed) && (!is_measured || has_time());
         goes_on.then_some(Turn { intended, is_measured })
     }
 
@@ -157,7 +165,7 @@ impl Pace {
             End::Requests(max) => arrivals.before(warmup).saturating_add(max),
         };
         let mut issued = 0;
-        while issued < total {
+        while issued < total && !self.is_stopped.load(Ordering::Relaxed) {
             let due = arrivals.due(self.begun.elapsed()).min(total);
             self.due.add_permits(usize::try_from(due - issued).unwrap_or(0));
             issued = due;
@@ -165,12 +173,15 @@ impl Pace {
             thread::sleep(next.max(SLEEP_MIN));
         }
         let last = self.begun + arrivals.moment(total) + DROP_AFTER;
-        while self.due.available_permits() > 0 && Instant::now() < last {
+        while self.due.available_permits() > 0 && Instant::now() < last && !self.due.is_closed() {
             thread::sleep(SLEEP_MIN);
         }
         let left = self.due.forget_permits(usize::MAX >> 4);
         self.due.close();
-        self.dropped.fetch_add(left as u64, Ordering::Relaxed);
+        // What was not begun because somebody stopped the load was not late.
+        if !self.is_stopped.load(Ordering::Relaxed) {
+            self.dropped.fetch_add(left as u64, Ordering::Relaxed);
+        }
     }
 }
 
@@ -232,6 +243,18 @@ mod tests {
         }
         assert_eq!(turns, 20);
         assert_eq!(pace.dropped(), 0);
+    }
+
+    #[tokio::test]
+    async fn nothing_begins_when_the_load_is_stopped() {
+        let span = Span { warmup: Duration::ZERO, end: End::After(Duration::from_hours(1)) };
+        for arrivals in [None, Arrivals::at_rate(1000.0)] {
+            let pace = Pace::start(span, arrivals).unwrap();
+            assert!(pace.next().await.is_some());
+            pace.stop();
+            assert!(pace.next().await.is_none());
+            assert_eq!(pace.dropped(), 0);
+        }
     }
 
     #[tokio::test]

@@ -1,12 +1,18 @@
 //! `fintech bench run`: puts load on a platform and checks what it has acknowledged.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use bench::{
     address::Address,
     caller::Asks,
-    http::HttpConnection,
+    http::{HeaderValue, HttpConnection},
     in_process::InProcess,
     load::{self, Listener, Options, Place, Progress},
     machine::{self, Group},
@@ -18,12 +24,13 @@ use bench::{
 use clap::Args;
 use domain::command::BULK_PAYMENTS_MAX;
 use indicatif::ProgressBar;
+use tokio::sync::watch;
 
 use super::{
     super::{COULD_NOT_BE_FOUND_OUT, output, progress},
     number, size,
 };
-use crate::{database, settings::Settings};
+use crate::{database, settings::Settings, signals::StopSignals};
 
 /// Seconds of load when nothing is said.
 const DURATION_DEFAULT: u64 = 10;
@@ -93,6 +100,9 @@ pub struct Load {
     /// Write every change that was acknowledged into this file, a JSON object a line
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
+    /// Send the API key in this file with each request
+    #[arg(long, value_name = "FILE", conflicts_with = "in_process")]
+    key_file: Option<PathBuf>,
     /// The server's process, when it is not the one that listens at the address
     #[arg(long, value_name = "PID")]
     server_pid: Option<u32>,
@@ -106,13 +116,26 @@ pub struct Load {
 
 pub async fn run(load: Load, settings: Settings) -> anyhow::Result<ExitCode> {
     let options = load.options();
-    let mut bar = Bar(progress::spinner());
-    let report = if load.in_process {
-        in_process(&options, &settings, &mut bar).await?
-    } else {
-        over_http(&load, &options, &settings, &mut bar).await?
+    let mut signals = StopSignals::listen()?;
+    let (stop, is_stopping) = watch::channel(false);
+    let mut bar = Bar { shown: progress::spinner(), is_stopping };
+    let work = async {
+        if load.in_process {
+            in_process(&options, &settings, &mut bar).await
+        } else {
+            over_http(&load, &options, &settings, &mut bar).await
+        }
     };
-    bar.0.finish_and_clear();
+    let broken_off = async {
+        signals.received().await;
+        stop.send_replace(true);
+        signals.received().await;
+    };
+    let report = tokio::select! {
+        report = work => report?,
+        () = broken_off => anyhow::bail!("broken off: nothing is known of what the load has done"),
+    };
+    bar.shown.finish_and_clear();
     if load.json {
         output::line(serde_json::to_string(&report).context("the report is no JSON")?);
     } else {
@@ -154,7 +177,10 @@ async fn over_http(
     groups.extend(servers.into_iter().map(|id| Group::of("server", id)));
     groups.extend(machine::database(&settings.store.location));
     let timeout = Duration::from_secs(load.timeout);
-    let connect = |number| HttpConnection::new(addresses.clone(), number, timeout);
+    let authorization = load.key_file.as_deref().map(authorization).transpose()?;
+    let connect = |number| {
+        HttpConnection::new(addresses.clone(), number, timeout).with_authorization(authorization.clone())
+    };
     Ok(load::run(connect, Place::Threads(size(load.threads)), options, groups, bar).await?)
 }
 
@@ -189,18 +215,30 @@ impl Load {
     }
 }
 
-/// On standard error, where a person looks at it.
-struct Bar(ProgressBar);
+fn authorization(file: &Path) -> anyhow::Result<HeaderValue> {
+    let key = fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let mut value = HeaderValue::try_from(format!("Bearer {}", key.trim()))
+        .with_context(|| format!("what {} holds is no API key", file.display()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// On standard error, where a person looks at it, and may end the load early.
+struct Bar {
+    shown: ProgressBar,
+    is_stopping: watch::Receiver<bool>,
+}
 
 impl Listener for Bar {
     fn stage(&mut self, what: &str) {
-        self.0.set_message(what.to_owned());
+        self.shown.set_message(what.to_owned());
     }
 
-    fn progress(&mut self, progress: &Progress) {
+    fn progress(&mut self, progress: &Progress) -> bool {
         let Progress { elapsed, ok, not_ok, ok_per_second } = progress;
         let seconds = elapsed.as_secs();
-        self.0.set_message(format!("{seconds} s, {ok} answered, {not_ok} not, {ok_per_second:.0}/s"));
+        self.shown.set_message(format!("{seconds} s, {ok} answered, {not_ok} not, {ok_per_second:.0}/s"));
+        !*self.is_stopping.borrow()
     }
 }
 
