@@ -6,7 +6,10 @@ TITLE = "FintechPlatform / Event system"
 DESCRIPTION = "How far events have come: from the log to Kafka, and from there to the consumers."
 
 RATE = "[$__rate_interval]"
-AGE = "time() - max by (stream) (fintech_oldest_unpublished_event_timestamp_seconds)"
+AGE = (
+    "scalar(max(fintech_balances_looked_at_timestamp_seconds))"
+    " - max by (stream) (fintech_oldest_unpublished_event_timestamp_seconds)"
+)
 LAG = "max by (consumer) (fintech_consumer_lag_seconds)"
 
 ROWS = [

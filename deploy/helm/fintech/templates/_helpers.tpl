@@ -68,8 +68,9 @@ envFrom:
 {{- end -}}
 
 {{- define "fintech.mounts" -}}
-{{- if or .Values.tlsSecretName .Values.extraVolumeMounts }}
 volumeMounts:
+  - name: tmp
+    mountPath: /tmp
   {{- if .Values.tlsSecretName }}
   - name: tls
     mountPath: /etc/fintech/tls
@@ -78,12 +79,14 @@ volumeMounts:
   {{- with .Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- end }}
 {{- end -}}
 
 {{- define "fintech.volumes" -}}
-{{- if or .Values.tlsSecretName .Values.extraVolumes }}
 volumes:
+  {{- /* Profiles are gathered in files, and the root file system is read-only. */}}
+  - name: tmp
+    emptyDir:
+      sizeLimit: 64Mi
   {{- if .Values.tlsSecretName }}
   - name: tls
     secret:
@@ -93,7 +96,6 @@ volumes:
   {{- with .Values.extraVolumes }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- end }}
 {{- end -}}
 
 {{/* Where pods may run, and from where their image comes. */}}
