@@ -19,6 +19,9 @@ ARG RUST_VERSION
 ENV RUSTUP_TOOLCHAIN=${RUST_VERSION} LIBZ_SYS_STATIC=1
 WORKDIR /src
 COPY . .
+# There is no git tree here to ask: docker build --build-arg FINTECH_REVISION=$(git rev-parse HEAD)
+ARG FINTECH_REVISION=unknown
+ENV FINTECH_COMMIT=${FINTECH_REVISION}
 # What was compiled stays in caches of the builder, so a change of the program does not build its dependencies again.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \

@@ -36,7 +36,7 @@ def settings_exist():
     """A variable of a section that the program knows must be a setting: otherwise it does not start."""
     known = set(re.findall(r'"([A-Z]\w+:[A-Z]\w+)"', text("crates/fintech/src/settings/table.rs")))
     sections = {name.split(":")[0] for name in known}
-    files = ["compose.yaml", "Dockerfile", "docs/operations.md", "deploy/systemd/fintech.service"]
+    files = ["compose.yaml", "Dockerfile", "docs/operations.md", "deploy/systemd/fintech.service", "deploy/debian/fintech.env"]
     files += sorted(map(str, pathlib.Path("deploy/helm").rglob("*.*")))
     files += sorted(map(str, pathlib.Path("tests/deploy/chart").glob("*.yaml")))
     for file in files:
@@ -66,6 +66,11 @@ def grafana_finds_its_files():
                 faults.append(f"{file}: there is no datasource {uid}")
 
 
+def crates_have_the_version_of_the_workspace():
+    for file in sorted(pathlib.Path("crates").glob("*/Cargo.toml")):
+        first(r"^(version\.workspace = true)$", file)
+
+
 same("the version of Rust", ("rust-toolchain.toml", r'^channel = "(.*)"'), ("Dockerfile", r"^ARG RUST_VERSION=(.+)$"))
 same(
     "the version of the program",
@@ -73,12 +78,15 @@ same(
     ("Dockerfile", r"^ARG FINTECH_VERSION=(.+)$"),
     ("compose.yaml", r"fintech:\$\{FINTECH_VERSION:-(.+)\}"),
     ("deploy/helm/fintech/Chart.yaml", r"^appVersion: (.+)$"),
+    ("docs/asyncapi.json", r'^    "version": "(.+)",$'),
+    ("README.md", r"^FintechPlatform (\d.*)$"),
 )
 same(
     "the version of Kafka",
     ("scripts/services.d/kafka.pom.xml", r"<kafka.version>(.*)</kafka.version>"),
     ("compose.yaml", r"image: apache/kafka:(.+)$"),
 )
+crates_have_the_version_of_the_workspace()
 settings_exist()
 grafana_finds_its_files()
 for fault in faults:
