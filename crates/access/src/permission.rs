@@ -38,6 +38,8 @@ pub enum Permission {
     ManageOperators,
     ReadAudit,
     ReadConfiguration,
+    /// Of the processor and of memory, of the running program.
+    TakeProfiles,
 }
 
 impl OperatorRole {
@@ -60,6 +62,7 @@ impl OperatorRole {
             Permission::ManageOperators => matches!(self, Admin),
             Permission::ReadAudit => matches!(self, Finance | Admin),
             Permission::ReadConfiguration => matches!(self, Admin),
+            Permission::TakeProfiles => matches!(self, Admin),
         }
     }
 
@@ -115,6 +118,7 @@ mod tests {
             Permission::ManageOperators,
             Permission::ControlConsumers,
             Permission::ReadConfiguration,
+            Permission::TakeProfiles,
         ];
         for permission in kept {
             let who: Vec<_> = OperatorRole::ALL.into_iter().filter(|role| role.may(permission)).collect();

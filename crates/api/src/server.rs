@@ -14,6 +14,7 @@ use hyper_util::{
     service::{TowerToHyperService, TowerToHyperServiceFuture},
 };
 use store::Store;
+use telemetry::tasks::{Task, watched};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -97,9 +98,9 @@ pub async fn serve(
     };
     let lame_duck = shape.lame_duck;
     let (end_streams, ending) = watch::channel(false);
-    tokio::spawn(follower.run(ending));
+    tokio::spawn(watched(Task::EventStream, follower.run(ending)));
     let (end_record, ending) = watch::channel(false);
-    let recording = writer.map(|writer| tokio::spawn(writer.run(ending)));
+    let recording = writer.map(|writer| tokio::spawn(watched(Task::RequestRecord, writer.run(ending))));
     let shutdown = async move {
         shutdown.await;
         // Not before the door is closed: a client whose stream ends comes back at once, and is to find another process.

@@ -85,6 +85,17 @@ pub enum Standing {
 }
 
 impl Viewer {
+    /// Whoever looks as long as nothing else is known.
+    pub fn open(parts: &Parts, request_id: String) -> Self {
+        Self {
+            name: "open access".to_owned(),
+            standing: Standing::Open,
+            csrf: OPEN_TOKEN.clone(),
+            theme: Theme::of_name(cookie(&parts.headers, THEME_COOKIE).unwrap_or_default()),
+            request_id,
+        }
+    }
+
     pub const fn is_open(&self) -> bool {
         matches!(self.standing, Standing::Open)
     }
@@ -125,13 +136,7 @@ impl Viewer {
 pub async fn pages(State(console): State<Console>, request: Request<Body>, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let request_id = api::request_id(&parts.headers);
-    let mut viewer = Viewer {
-        name: "open access".to_owned(),
-        standing: Standing::Open,
-        csrf: OPEN_TOKEN.clone(),
-        theme: Theme::of_name(cookie(&parts.headers, THEME_COOKIE).unwrap_or_default()),
-        request_id: request_id.to_str().unwrap_or_default().to_owned(),
-    };
+    let mut viewer = Viewer::open(&parts, request_id.to_str().unwrap_or_default().to_owned());
     let response = match enter(&console, &mut viewer, &parts).await {
         Ok(None) => {
             parts.extensions.insert(viewer.clone());
@@ -150,11 +155,10 @@ pub async fn pages(State(console): State<Console>, request: Request<Body>, next:
     response
 }
 
-/// Finds out who looks, and whether they may come in; an answer sends them elsewhere.
-async fn enter(console: &Console, viewer: &mut Viewer, parts: &Parts) -> Result<Option<Response>, Fault> {
+/// Finds out who looks, and whether the request can be from them.
+pub async fn recognise(console: &Console, viewer: &mut Viewer, parts: &Parts) -> Result<(), Fault> {
     let Parts { method, uri, headers, .. } = parts;
-    let is_asset = uri.path().starts_with("/assets/");
-    if console.access().mode() == Mode::Required && !is_asset {
+    if console.access().mode() == Mode::Required && !is_asset(uri) {
         viewer.standing = Standing::Stranger;
         "stranger".clone_into(&mut viewer.name);
         // A stranger's forms prove nothing by a token: what a session's forms carry is only in its pages.
@@ -167,8 +171,19 @@ async fn enter(console: &Console, viewer: &mut Viewer, parts: &Parts) -> Result<
             viewer.csrf = session.csrf;
         }
     }
-    check(viewer, method, uri, headers)?;
-    if !viewer.is_stranger() || is_asset || uri.path() == SIGN_IN {
+    check(viewer, method, uri, headers)
+}
+
+/// Everybody may have them: the page to sign in is made of them.
+fn is_asset(uri: &Uri) -> bool {
+    uri.path().starts_with("/assets/")
+}
+
+/// Finds out who looks, and whether they may come in; an answer sends them elsewhere.
+async fn enter(console: &Console, viewer: &mut Viewer, parts: &Parts) -> Result<Option<Response>, Fault> {
+    recognise(console, viewer, parts).await?;
+    let Parts { method, uri, headers, .. } = parts;
+    if !viewer.is_stranger() || is_asset(uri) || uri.path() == SIGN_IN {
         return Ok(None);
     }
     // A page is come back to after signing in; what is not a page is refused.

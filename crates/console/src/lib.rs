@@ -7,6 +7,7 @@
 mod assets;
 mod bulk;
 mod change;
+mod debug;
 mod early;
 mod fault;
 mod fields;

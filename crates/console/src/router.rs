@@ -18,7 +18,7 @@ use tower_http::{
 };
 
 use crate::{
-    assets, early, guard, machine,
+    assets, debug, early, guard, machine,
     pages::{
         approvals, audit, configuration, home, keys, live, operators, payment, payments, requests, sign_in,
         theme, views,
@@ -143,6 +143,7 @@ pub fn router(console: Console) -> Router {
         .route("/metrics", get(machine::metrics))
         .route("/health/live", get(machine::live))
         .route("/health/ready", get(machine::ready))
+        .merge(debug::routes())
         .merge(pages)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(api::observe))

@@ -14,6 +14,7 @@ use stream::{
     },
     relay,
 };
+use telemetry::tasks::{Task, watched};
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::settings::{Format, Settings};
@@ -74,14 +75,15 @@ pub fn start(store: &Store, settings: &Settings, stopping: &watch::Receiver<bool
     let values = values(store, settings);
     if let (true, Some(kafka)) = (settings.roles.relay, &settings.kafka) {
         let groups = groups(kafka);
-        tasks.spawn(relay::run(
+        let relay = relay::run(
             store.clone(),
             kafka.clone(),
             values.clone(),
             settings.relay.clone(),
             groups,
             stopping.clone(),
-        ));
+        );
+        tasks.spawn(watched(Task::Relay, relay));
     }
     if !settings.roles.consumers {
         return tasks;
@@ -108,7 +110,7 @@ pub fn start(store: &Store, settings: &Settings, stopping: &watch::Receiver<bool
             for consumer in consumers::all() {
                 let run = stream::runtime::run(store.clone(), consumer, settings.consumers, stopping.clone());
                 // Why one stopped is in the log already.
-                tasks.spawn(async move { drop(run.await) });
+                tasks.spawn(watched(Task::Consumer, async move { drop(run.await) }));
             }
         }
     }

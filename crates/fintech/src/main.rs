@@ -13,6 +13,12 @@ mod sweeper;
 
 use std::process::ExitCode;
 
+use tikv_jemallocator::Jemalloc;
+
+/// It can tell at any time what memory was asked for where (`profiling::heap`).
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
+
 fn main() -> ExitCode {
     cli::run()
 }

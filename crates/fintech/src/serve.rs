@@ -11,6 +11,7 @@ use std::{
 use access::{Access, Mode};
 use api::{Health, Tls};
 use store::{Location, Store};
+use telemetry::tasks::{Task, watched};
 use tokio::{
     net::TcpListener,
     sync::{Notify, watch},
@@ -45,11 +46,12 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let (stop, stopping) = watch::channel(false);
     let health = Health::default();
     let mut tasks = event_system::start(&store, &settings, &stopping);
-    tasks.spawn(sweeper::run(store.clone(), settings.requests_retention, stopping.clone()));
-    tasks.spawn(gauges::begin(&store, &settings, &stopping));
+    let sweeper = sweeper::run(store.clone(), settings.requests_retention, stopping.clone());
+    tasks.spawn(watched(Task::Sweeper, sweeper));
+    tasks.spawn(watched(Task::Gauges, gauges::begin(&store, &settings, &stopping)));
     let reconcile_now = settings.roles.reconcile.then(|| Arc::new(Notify::new()));
     if let Some(wanted) = reconcile_now.clone() {
-        tasks.spawn(reconcile(&store, &settings, wanted, &stopping)?);
+        tasks.spawn(watched(Task::Reconciler, reconcile(&store, &settings, wanted, &stopping)?));
     }
     if let Some(listener) = operations {
         let api_url = format!("{}://{}", scheme(&settings), address.unwrap_or(settings.listen));

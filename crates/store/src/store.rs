@@ -13,7 +13,10 @@ use domain::{
     time::Timestamp,
 };
 use futures_util::future::BoxFuture;
-use telemetry::metrics;
+use telemetry::{
+    metrics,
+    tasks::{Task, watched},
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
@@ -120,7 +123,7 @@ impl Store {
                 };
                 let (store, writers) = Self::assemble(parts, &settings, clock);
                 for writer in writers {
-                    store.keep(Running::Thread(on_a_thread(writer)?));
+                    store.keep(Running::Thread(on_a_thread(watched(Task::Writer, writer))?));
                 }
                 Ok(store)
             }
@@ -136,7 +139,7 @@ impl Store {
                 };
                 let (store, writers) = Self::assemble(parts, &settings, clock);
                 for writer in writers {
-                    store.keep(Running::Task(tokio::spawn(writer)));
+                    store.keep(Running::Task(tokio::spawn(watched(Task::Writer, writer))));
                 }
                 if settings.hints {
                     let hints = hints::start(config, &store.inner.commits)?;
@@ -338,7 +341,9 @@ pub fn open_reads(location: &Location, readers: usize) -> Result<Box<dyn Reads>,
 }
 
 /// SQLite is called, not awaited: its writer has a thread of its own.
-fn on_a_thread(writer: Run) -> Result<thread::JoinHandle<()>, OpenError> {
+fn on_a_thread(
+    writer: impl Future<Output = ()> + Send + 'static,
+) -> Result<thread::JoinHandle<()>, OpenError> {
     let runtime = tokio::runtime::Handle::current();
     thread::Builder::new()
         .name("sqlite-write".to_owned())

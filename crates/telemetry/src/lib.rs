@@ -1,9 +1,9 @@
-//! What the program tells about itself: [`metrics`], each declared once, and
-//! [`trace`]s.
+//! What the program tells about itself: [`metrics`], each declared once, [`trace`]s, and how its [`tasks`] fare.
 //!
-//! Both belong to the process, as its log lines do, so they are asked for and not handed around. This crate knows nobody.
+//! They belong to the process, as its log lines do, so they are asked for and not handed around. This crate knows nobody.
 
 pub mod metrics;
+pub mod tasks;
 pub mod trace;
 
 pub use metrics::{Metrics, metrics};

@@ -13,6 +13,7 @@ use std::{sync::Arc, thread, time::Duration};
 
 use domain::event::Stream;
 use store::Store;
+use telemetry::tasks::{Task, watched};
 use tokio::{runtime::Handle, sync::watch};
 
 use super::{Settings, member::Member, session::Desk, values::Values};
@@ -62,7 +63,7 @@ fn run_blocking(
     while !*stopping.borrow() {
         match Member::join(kafka, group, store, reads, runtime) {
             Ok(mut member) => {
-                runtime.block_on(desk.run(&mut member, stopping));
+                runtime.block_on(watched(Task::Consumer, desk.run(&mut member, stopping)));
                 member.leave();
             }
             Err(error) => {

@@ -6,6 +6,7 @@ use super::{
     Answered, Build, Command, CommandName, Consumer, Counter, Counters, Currency, DeadLetter, Declared,
     Durations, DurationsOf, Event, Gauge, Gauges, GroupTopic, Handled, KindOf, Lane, LateGauge, Metric,
     Moment, Moments, Outcome, PaymentsOf, PlatformAccount, Reason, Route, Sizes, Stream, process, register,
+    tasks,
 };
 
 macro_rules! catalogue {
@@ -22,6 +23,7 @@ macro_rules! catalogue {
                 let mut registry = Registry::default();
                 $($(let $field = register(&mut registry, $name, catalogue!(@unit $($unit)?), $help);)*)*
                 process::register(&mut registry);
+                tasks::register(&mut registry);
                 Self { registry, $($($field,)*)* }
             }
 

@@ -58,5 +58,7 @@ labels! {
     /// As the first platform named it.
     GroupTopic { consumer_group: &'static str, topic: &'static str }
     KindOf { kind: &'static str }
-    Build { version: &'static str, rust_version: &'static str }
+    /// A task that has a name.
+    TaskOf { task: &'static str }
+    Build { version: &'static str, revision: &'static str, rust_version: &'static str }
 }

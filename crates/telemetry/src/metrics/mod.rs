@@ -7,6 +7,7 @@ mod catalogue;
 mod labels;
 mod page;
 mod process;
+mod tasks;
 
 use std::{
     fmt::Debug,
@@ -28,6 +29,7 @@ pub use self::{
     labels::*,
     page::page,
     process::{PROCESS, RUNTIME},
+    tasks::TASKS,
 };
 
 /// OpenMetrics, which Prometheus asks for by itself.
@@ -329,7 +331,7 @@ mod tests {
     #[test]
     fn names_are_those_that_prometheus_expects() {
         let mut seen = BTreeSet::new();
-        for metric in ALL.iter().chain(PROCESS).chain(RUNTIME) {
+        for metric in ALL.iter().chain(PROCESS).chain(RUNTIME).chain(TASKS) {
             let name = metric.full_name();
             for word in metric.labels.iter().chain([&metric.name]) {
                 assert!(word.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{word}");

@@ -1,6 +1,6 @@
 //! `docs/metrics.md`: every metric with its type, its labels and what it says, made of the catalogue.
 
-use super::{ALL, Kind, Metric, PROCESS, RUNTIME};
+use super::{ALL, Kind, Metric, PROCESS, RUNTIME, TASKS};
 
 const HEAD: &str = "# Metrics
 
@@ -21,7 +21,7 @@ and writes the page: `UPDATE_DOCUMENTS=1 cargo test -p telemetry page`.
 pub fn page() -> String {
     let mut page = HEAD.to_owned();
     let mut group = "";
-    for metric in ALL.iter().chain(PROCESS).chain(RUNTIME) {
+    for metric in ALL.iter().chain(PROCESS).chain(RUNTIME).chain(TASKS) {
         if metric.group != group {
             group = metric.group;
             page.extend(["\n## ", group, "\n\n| name | type | labels | what it says |\n|---|---|---|---|\n"]);
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn each_metric_stands_in_the_page_once_and_each_group_has_one_table() {
         let page = page();
-        for metric in ALL.iter().chain(PROCESS).chain(RUNTIME) {
+        for metric in ALL.iter().chain(PROCESS).chain(RUNTIME).chain(TASKS) {
             let name = metric.full_name();
             assert_eq!(page.matches(&format!("| `{name}` |")).count(), 1, "{name}");
             assert_eq!(page.matches(&format!("\n## {}\n", metric.group)).count(), 1, "{}", metric.group);

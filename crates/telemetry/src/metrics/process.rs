@@ -10,7 +10,7 @@ use prometheus_client::{
     metrics::{counter::ConstCounter, gauge::ConstGauge},
     registry::{Registry, Unit},
 };
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeMetrics};
 
 use super::{Kind, Metric};
 
@@ -54,6 +54,16 @@ declared! {
         WORKERS_BUSY = Counter "tokio_workers_busy" in "seconds",
             "Time that workers were busy, of all of them together";
         WORKER_PARKS = Counter "tokio_worker_parks", "Times that a worker had nothing to do";
+        LOCAL_QUEUES = Gauge "tokio_local_queue_depth", "Tasks that wait for one worker, of all workers together";
+        POLLS = Counter "tokio_polls", "Times that workers ran a task until it had to wait";
+        MEAN_POLL = Gauge "tokio_mean_poll" in "seconds",
+            "How long a worker runs a task at a time, a mean that forgets; of the slowest worker";
+        STEALS = Counter "tokio_steals", "Tasks that a worker took from another one's queue";
+        FORCED_YIELDS = Counter "tokio_forced_yields",
+            "Times that a task was made to stand back because it could have gone on for ever";
+        SPAWNED_TASKS = Counter "tokio_spawned_tasks", "Tasks that were begun";
+        BLOCKING_THREADS = Gauge "tokio_blocking_threads", "Threads for what blocks, the idle ones among them";
+        BLOCKING_QUEUE = Gauge "tokio_blocking_queue_depth", "What blocks and waits for a thread";
     }
 }
 
@@ -107,8 +117,25 @@ impl Collector for OfRuntime {
             (0..workers).map(|worker| metrics.worker_total_busy_duration(worker).as_secs_f64()).sum();
         encode(&mut encoder, &WORKERS_BUSY, &ConstCounter::new(busy))?;
         let parked = (0..workers).map(|worker| metrics.worker_park_count(worker)).sum::<u64>();
-        encode(&mut encoder, &WORKER_PARKS, &ConstCounter::new(parked))
+        encode(&mut encoder, &WORKER_PARKS, &ConstCounter::new(parked))?;
+        encode_unstable(&mut encoder, &metrics)
     }
+}
+
+/// What tokio may tell otherwise in another version.
+fn encode_unstable(encoder: &mut DescriptorEncoder<'_>, metrics: &RuntimeMetrics) -> Result<(), Error> {
+    let of_all = |of: &dyn Fn(usize) -> u64| (0..metrics.num_workers()).map(of).sum::<u64>();
+    gauge(encoder, &LOCAL_QUEUES, of_all(&|worker| metrics.worker_local_queue_depth(worker) as u64))?;
+    let polls = of_all(&|worker| metrics.worker_poll_count(worker));
+    encode(encoder, &POLLS, &ConstCounter::new(polls))?;
+    let mean = (0..metrics.num_workers()).map(|worker| metrics.worker_mean_poll_time(worker)).max();
+    encode(encoder, &MEAN_POLL, &ConstGauge::new(mean.unwrap_or_default().as_secs_f64()))?;
+    let stolen = of_all(&|worker| metrics.worker_steal_count(worker));
+    encode(encoder, &STEALS, &ConstCounter::new(stolen))?;
+    encode(encoder, &FORCED_YIELDS, &ConstCounter::new(metrics.budget_forced_yield_count()))?;
+    encode(encoder, &SPAWNED_TASKS, &ConstCounter::new(metrics.spawned_tasks_count()))?;
+    gauge(encoder, &BLOCKING_THREADS, metrics.num_blocking_threads() as u64)?;
+    gauge(encoder, &BLOCKING_QUEUE, metrics.blocking_queue_depth() as u64)
 }
 
 fn gauge(encoder: &mut DescriptorEncoder<'_>, metric: &Metric, value: u64) -> Result<(), Error> {
