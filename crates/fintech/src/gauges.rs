@@ -90,7 +90,8 @@ async fn run(
 fn show_at_begin(store: &Store, settings: &Settings, consumers: &[Arc<dyn Consumer>]) {
     let metrics = metrics();
     let (version, rust_version) = (env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_RUST_VERSION"));
-    metrics.build_info.get_or_create(&Build { version, rust_version }).set(1);
+    let build = Build { version, revision: env!("FINTECH_REVISION"), rust_version };
+    metrics.build_info.get_or_create(&build).set(1);
     let writers = match settings.store.location {
         Location::Sqlite(_) => 1,
         Location::Postgres(_) => settings.store.writers.clamp(1, usize::from(store.lanes())),

@@ -2,12 +2,14 @@
 
 mod audit;
 mod bench;
+mod completions;
 mod config;
 mod consumers;
 mod dead_letters;
 mod events;
 mod health;
 mod keys;
+mod manual;
 mod migrate;
 mod operators;
 mod output;
@@ -20,7 +22,7 @@ mod topics;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use telemetry::trace;
 
 use crate::{
@@ -31,7 +33,7 @@ use crate::{
 
 /// A payment platform: merchants, payments, withdrawals, a double-entry ledger and its event log.
 #[derive(Parser)]
-#[command(name = "fintech", version, propagate_version = true)]
+#[command(name = "fintech", version, long_version = env!("FINTECH_VERSION"), propagate_version = true)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -123,6 +125,10 @@ enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Write the manual, a page for `man` a command
+    Man(manual::Manual),
+    /// Print what a shell needs to complete the command line
+    Completions(completions::Completions),
 }
 
 #[derive(Subcommand)]
@@ -161,7 +167,11 @@ pub fn run() -> ExitCode {
 
 fn obey(global: Global, command: Command) -> anyhow::Result<ExitCode> {
     let Global { config, listen, operations, registry, database, roles } = global;
-    let layers = settings::layers(&Flags { config, listen, operations, registry, database, roles })?;
+    let layers = match command {
+        // Wrong ones do not hinder them: a shell that starts asks for completions wherever it is.
+        Command::Man(_) | Command::Completions(_) => Layers::defaults(),
+        _ => settings::layers(&Flags { config, listen, operations, registry, database, roles })?,
+    };
     match command {
         Command::Serve => block_on(&layers, Output::Stdout, serve::serve),
         Command::Migrate => block_on(&layers, Output::Stderr, migrate::migrate),
@@ -211,6 +221,8 @@ fn obey(global: Global, command: Command) -> anyhow::Result<ExitCode> {
             config::show(&layers);
             Ok(())
         }
+        Command::Man(options) => manual::write(&options, Cli::command()),
+        Command::Completions(options) => completions::print(&options, Cli::command()),
     }?;
     Ok(ExitCode::SUCCESS)
 }

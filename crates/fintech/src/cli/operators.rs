@@ -28,6 +28,7 @@ pub enum Operators {
 pub enum Change {
     /// Let somebody sign in. The password is asked for, or is the first line of standard input
     Create {
+        /// The name to sign in with
         name: String,
         /// What they may do: viewer, support, finance or admin
         #[arg(long, value_name = "ROLE")]
@@ -37,24 +38,28 @@ pub enum Change {
     },
     /// Let somebody in no longer, and end their sessions
     Disable {
+        /// Whose name it is, as in `fintech operators list`
         name: String,
         #[command(flatten)]
         trace: Trace,
     },
     /// Let somebody in again
     Enable {
+        /// Whose name it is, as in `fintech operators list`
         name: String,
         #[command(flatten)]
         trace: Trace,
     },
     /// Set a new password, and end all sessions and a lock. It is asked for, or is the first line of standard input
     Password {
+        /// Whose name it is, as in `fintech operators list`
         name: String,
         #[command(flatten)]
         trace: Trace,
     },
     /// Give somebody another role
     Role {
+        /// Whose name it is, as in `fintech operators list`
         name: String,
         /// viewer, support, finance or admin
         role: OperatorRole,
