@@ -41,6 +41,7 @@ mod migrations;
 mod reconcile;
 mod reconcile_runs;
 mod reconcile_topics;
+mod release;
 mod restore;
 mod schema_registry;
 mod schemas_command;

@@ -33,7 +33,10 @@ pub enum DeadLetters {
         limit: usize,
     },
     /// Show one with all that is kept of it
-    Show { id: Uuid },
+    Show {
+        /// Its id, as in `fintech dead-letters list`
+        id: Uuid,
+    },
     /// Handle dead letters again, each payment's in their order
     Redrive(Change),
     /// Give dead letters up: they are kept, and never handled

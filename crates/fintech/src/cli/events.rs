@@ -27,8 +27,11 @@ const FLAWS_SHOWN_MAX: usize = 20;
 pub enum Events {
     /// Print events, one JSON object a line, in the order of their lanes.
     Tail(Tail),
-    /// Print one event, given its id or its place as STREAM/LANE/POSITION.
-    Show { event: String },
+    /// Print one event.
+    Show {
+        /// Its id, or its place as STREAM/LANE/POSITION
+        event: String,
+    },
     /// Check that positions have no gaps, that the hash chain holds and that time never ran back.
     Verify,
 }

@@ -48,7 +48,10 @@ enum Look {
         limit: usize,
     },
     /// Show a run, the newest unless one is named, with the breaks that it found and what to do about them
-    Show { run: Option<Uuid> },
+    Show {
+        /// The run's id, as in `fintech reconcile list`
+        run: Option<Uuid>,
+    },
 }
 
 pub async fn run(options: Options, settings: Settings) -> anyhow::Result<ExitCode> {
