@@ -38,6 +38,7 @@ mod limits;
 mod lists;
 mod metrics;
 mod migrations;
+mod profiles;
 mod reconcile;
 mod reconcile_runs;
 mod reconcile_topics;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::json;
-use telemetry::metrics::{ALL, Kind as MetricKind, Metric, PROCESS, RUNTIME};
+use telemetry::metrics::{ALL, Kind as MetricKind, Metric, PROCESS, RUNTIME, TASKS};
 
 use crate::{
     dead_letters::with_dead_letters,
@@ -24,19 +24,26 @@ use crate::{
 /// The program looks every fifteen seconds; asking it more often than this only takes its time.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// These count trouble, or what people do about it: a run without any may leave them at nothing.
-const ONLY_IN_TROUBLE: [&str; 6] = [
+const ONLY_IN_TROUBLE: [&str; 8] = [
     "fintech_dead_letters_redriven_total",
     "fintech_database_errors_total",
     "fintech_kafka_client_errors_total",
     "fintech_spans_lost_total",
     "fintech_traces_not_kept_total",
     "fintech_requests_not_kept_total",
+    "fintech_task_slow_polls_total",
+    "tokio_forced_yields_total",
 ];
 /// A collector is there in no test of this file.
 const ONLY_WITH_A_COLLECTOR: [&str; 1] = ["fintech_spans_exported_total"];
 /// At rest they are zero.
-const ZERO_AT_REST: [&str; 3] =
-    ["fintech_commands_waiting", "fintech_http_requests_in_flight", "tokio_global_queue_depth"];
+const ZERO_AT_REST: [&str; 5] = [
+    "fintech_commands_waiting",
+    "fintech_http_requests_in_flight",
+    "tokio_global_queue_depth",
+    "tokio_local_queue_depth",
+    "tokio_blocking_queue_depth",
+];
 /// What nothing sets yet: a metric that is declared and never has a value is a promise that is not kept. The list may only
 /// become shorter.
 const NOT_YET: [&str; 0] = [];
@@ -360,7 +367,7 @@ fn every_metric_of_the_catalogue_gets_a_value() {
 }
 
 fn every_metric() -> impl Iterator<Item = &'static Metric> {
-    ALL.iter().chain(PROCESS).chain(RUNTIME)
+    ALL.iter().chain(PROCESS).chain(RUNTIME).chain(TASKS)
 }
 
 /// What counts has counted something. A gauge with labels may be zero, but is there.

@@ -145,7 +145,9 @@ impl Administrator {
             audit::write(transaction.as_mut(), &actor, action, &subject, detail, console.now()).await?;
             transaction.commit().await
         };
-        console.read(noted).await
+        console.read(noted).await?;
+        tracing::info!(by = self.name, action, %detail, "a profile is taken");
+        Ok(())
     }
 }
 

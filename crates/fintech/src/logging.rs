@@ -9,6 +9,7 @@ use telemetry::trace;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{
     EnvFilter,
+    filter::Directive,
     fmt::{
         FmtContext, FormatEvent, FormatFields,
         format::{self, Format, Full, Json, Writer},
@@ -37,7 +38,7 @@ pub fn start(logging: &Logging, output: Output) {
         format => format == "text",
     };
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(&logging.level))
+        .with_env_filter(EnvFilter::new(&logging.level).add_directive(profiler()))
         .with_writer(writer)
         // It would write the error to standard error, and panic where that is full, too.
         .log_internal_errors(false);
@@ -49,6 +50,11 @@ pub fn start(logging: &Logging, output: Output) {
         let lines = Lines::Json(format::format().json().flatten_event(true));
         builder.json().event_format(lines).init();
     }
+}
+
+/// Who takes a profile is said by us; where the library's sources lay when it was built is of no use.
+fn profiler() -> Directive {
+    "pprof=warn".parse().expect("it is a target and a level")
 }
 
 /// The lines of the library, with what they belong to at their end.

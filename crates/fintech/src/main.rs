@@ -13,11 +13,10 @@ mod sweeper;
 
 use std::process::ExitCode;
 
-use tikv_jemallocator::Jemalloc;
+use profiling::heap::Allocator;
 
-/// It can tell at any time what memory was asked for where (`profiling::heap`).
 #[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     cli::run()

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     ProfileError,
     proto::{Function, Label, Line, Location, Mapping, Profile, Sample, ValueType},
+    symbols::Symbols,
 };
 
 /// What the values of a profile are.
@@ -33,7 +34,7 @@ pub struct Stack {
 const PROGRAM: u64 = 1;
 
 pub fn encode(kind: &Kind, stacks: impl Iterator<Item = (Stack, Vec<i64>)>) -> Result<Vec<u8>, ProfileError> {
-    let mut names = Names::default();
+    let mut names = Names { symbols: Symbols::of_this_program(), ..Names::default() };
     // The first text has to be the empty one.
     names.text("");
     let sample = stacks
@@ -83,6 +84,7 @@ fn nanoseconds(duration: Duration) -> i64 {
 /// Each text, function and place once.
 #[derive(Default)]
 struct Names {
+    symbols: Symbols,
     texts: Vec<String>,
     text_places: HashMap<String, i64>,
     functions: Vec<Function>,
@@ -108,7 +110,7 @@ impl Names {
             Entry::Occupied(known) => return *known.get(),
             Entry::Vacant(new) => new.insert(next),
         };
-        let mut line = Vec::new();
+        let mut line: Vec<Line> = Vec::new();
         // It looks one byte before the address, where the call is.
         backtrace::resolve(ptr::without_provenance_mut(address), |symbol| {
             let Some(name) = symbol.name() else { return };
@@ -118,9 +120,24 @@ impl Names {
             let function_id = self.function(&format!("{name:#}"), &system_name, &file);
             line.push(Line { function_id, line: symbol.lineno().map_or(0, i64::from) });
         });
-        let address = address.saturating_sub(1) as u64;
+        let address = address.saturating_sub(1);
+        if let Some(name) = self.symbols.name_at(address) {
+            self.name_outermost(&mut line, &name);
+        }
+        let address = address as u64;
         self.locations.push(Location { id: next, mapping_id: PROGRAM, address, line });
         next
+    }
+
+    /// What debugging information says of a function is its last name alone, `run` or `poll`; the symbol has the whole
+    /// of it. What was inlined there has no symbol.
+    fn name_outermost(&mut self, line: &mut Vec<Line>, name: &str) {
+        let before = line.pop().unwrap_or_default();
+        let known = self.functions.iter().find(|function| function.id == before.function_id);
+        let filename = known.map_or(0, |function| function.filename);
+        let file = usize::try_from(filename).ok().and_then(|place| self.texts.get(place).cloned());
+        let function_id = self.function(name, name, &file.unwrap_or_default());
+        line.push(Line { function_id, ..before });
     }
 
     fn function(&mut self, name: &str, system_name: &str, file: &str) -> u64 {

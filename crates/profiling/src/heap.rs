@@ -7,6 +7,8 @@
 use std::time::Duration;
 
 use jemalloc_pprof::PROF_CTL;
+/// What a program must allocate with to have heap profiles.
+pub use tikv_jemallocator::Jemalloc as Allocator;
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -17,8 +19,9 @@ use crate::{
 
 static ONE: Semaphore = Semaphore::const_new(1);
 
-/// What is between the program and the sample: the allocator.
-const ALLOCATOR: &str = "_rjem_.*|prof_.*|imalloc.*|irallocx.*|do_(ra|ma|rdx?a)llocx?";
+/// What is between the program and the sample, and would be all that a list of the innermost functions has.
+const ALLOCATING: &str = "_rjem_.*|prof_.*|imalloc.*|irallocx.*|do_rallocx|__r(ust|dl|g)_.*|\
+    .*(GlobalAlloc|Jemalloc|alloc::alloc::|alloc::raw_vec::|alloc_impl|try_allocate_in).*";
 
 pub fn turn() -> Result<Turn, ProfileError> {
     Turn::of(&ONE)
@@ -47,7 +50,7 @@ fn dump() -> Result<Vec<u8>, ProfileError> {
         values: &[("inuse_space", "bytes")],
         period,
         duration: Duration::ZERO,
-        drop_frames: ALLOCATOR,
+        drop_frames: ALLOCATING,
     };
     encode(&kind, stacks)
 }

@@ -9,6 +9,7 @@ pub mod cpu;
 mod encode;
 pub mod heap;
 pub mod proto;
+mod symbols;
 
 use std::thread;
 
