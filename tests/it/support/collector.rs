@@ -3,8 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -19,9 +17,7 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 
-use super::eventually;
-
-const BODY_BYTES_MAX: usize = 64 << 20;
+use super::{eventually, listener::listen};
 
 /// Listens until the test's process ends.
 pub struct Collector {
@@ -48,17 +44,17 @@ pub struct Kept {
 
 impl Collector {
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let (spans, is_slow) = (Arc::default(), Arc::new(AtomicBool::new(false)));
-        let collector = Self { url, spans: Arc::clone(&spans), is_slow: Arc::clone(&is_slow) };
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (spans, is_slow) = (Arc::clone(&spans), Arc::clone(&is_slow));
-                thread::spawn(move || while take(&stream, &spans, &is_slow).is_some() {});
+        let (spans, is_slow): (Arc<Mutex<Vec<Kept>>>, _) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+        let (taken, is_stalled) = (Arc::clone(&spans), Arc::clone(&is_slow));
+        let url = listen("application/x-protobuf", move |first, body| {
+            assert!(first.starts_with("POST /v1/traces "), "{first}");
+            while is_stalled.load(Ordering::SeqCst) {
+                thread::park();
             }
+            let request = ExportTraceServiceRequest::decode(body).expect("spans as OTLP has them");
+            taken.lock().unwrap_or_else(PoisonError::into_inner).extend(kept(request));
         });
-        collector
+        Self { url, spans, is_slow }
     }
 
     pub fn url(&self) -> &str {
@@ -79,38 +75,6 @@ impl Collector {
     pub fn wait_for(&self, what: &str, is_it: impl Fn(&Kept) -> bool) -> Kept {
         eventually(what, || self.spans().into_iter().find(|span| is_it(span)))
     }
-}
-
-/// One request; `None`: the connection has ended.
-fn take(mut stream: &TcpStream, spans: &Mutex<Vec<Kept>>, is_slow: &AtomicBool) -> Option<()> {
-    let mut reader = BufReader::new(stream);
-    let (mut length, mut line, mut first) = (0, String::new(), String::new());
-    loop {
-        line.clear();
-        if reader.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        if first.is_empty() {
-            first.clone_from(&line);
-        }
-        let header = line.to_ascii_lowercase();
-        if let Some(value) = header.strip_prefix("content-length:") {
-            length = value.trim().parse::<usize>().ok().filter(|length| *length <= BODY_BYTES_MAX)?;
-        }
-        if line.trim().is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    assert!(first.starts_with("POST /v1/traces "), "{first}");
-    while is_slow.load(Ordering::SeqCst) {
-        thread::park();
-    }
-    let request = ExportTraceServiceRequest::decode(body.as_slice()).expect("spans as OTLP has them");
-    spans.lock().unwrap_or_else(PoisonError::into_inner).extend(kept(request));
-    let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
-    stream.write_all(answer.as_bytes()).ok()
 }
 
 fn kept(request: ExportTraceServiceRequest) -> Vec<Kept> {

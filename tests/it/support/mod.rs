@@ -7,6 +7,7 @@ pub mod collector;
 pub mod events;
 pub mod fixtures;
 pub mod kafka;
+pub mod listener;
 pub mod pages;
 pub mod program;
 pub mod server;

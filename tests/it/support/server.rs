@@ -151,9 +151,7 @@ impl Server {
     }
 
     pub fn operations_url(&self) -> String {
-        let log = self.log();
-        // The last start counts.
-        log.lines().rev().find_map(|line| line.strip_prefix(OPERATIONS)).unwrap().to_owned()
+        operations_url(&self.log()).unwrap()
     }
 
     /// What the built-in schema registry answers.
@@ -277,6 +275,10 @@ impl Beside {
         fs::read_to_string(&self.log_path).unwrap_or_default()
     }
 
+    pub fn operations_url(&self) -> String {
+        eventually("the port of operations", || operations_url(&self.log()))
+    }
+
     pub fn signal(&self, name: &str) {
         signal(self.process.id(), name);
     }
@@ -299,6 +301,12 @@ impl Drop for Beside {
             eprintln!("another process' last lines:\n{}", last.join("\n"));
         }
     }
+}
+
+/// The last start counts.
+fn operations_url(log: &str) -> Option<String> {
+    let mut whole_lines = log.split_inclusive('\n').rev().filter_map(|line| line.strip_suffix('\n'));
+    whole_lines.find_map(|line| line.strip_prefix(OPERATIONS)).map(str::to_owned)
 }
 
 pub fn signal(process_id: u32, name: &str) {
