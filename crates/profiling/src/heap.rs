@@ -20,8 +20,10 @@ use crate::{
 static ONE: Semaphore = Semaphore::const_new(1);
 
 /// What is between the program and the sample, and would be all that a list of the innermost functions has.
-const ALLOCATING: &str = "_rjem_.*|prof_.*|imalloc.*|irallocx.*|do_rallocx|__r(ust|dl|g)_.*|\
-    .*(GlobalAlloc|Jemalloc|alloc::alloc::|alloc::raw_vec::|alloc_impl|try_allocate_in).*";
+const ALLOCATING: &str = concat!(
+    r"_rjem_.*|prof_.*|imalloc.*|irallocx.*|do_rallocx|__r(dl|g)_.*|__rust_(re)?alloc(_zeroed)?|",
+    r"<?alloc::(alloc|raw_vec)::.*|.*(GlobalAlloc|Jemalloc).*|alloc_impl.*|try_allocate_in.*",
+);
 
 pub fn turn() -> Result<Turn, ProfileError> {
     Turn::of(&ONE)
