@@ -107,8 +107,8 @@ pub(crate) struct Waited {
     is_of_payment: bool,
     began: Instant,
     span: Option<Span>,
-    /// Whether a writer took it. What is turned away at once says nothing about how long commands take.
-    is_taken: bool,
+    /// Whether it is told how long it took. What is turned away at once says nothing about how long commands take.
+    is_told: bool,
     is_answered: bool,
 }
 
@@ -121,21 +121,23 @@ impl Waited {
             request.trace = Some(span.context());
         }
         let is_of_payment = command.contains("_payment");
-        Self { command, is_of_payment, began: Instant::now(), span, is_taken: false, is_answered: false }
+        Self { command, is_of_payment, began: Instant::now(), span, is_told: false, is_answered: false }
     }
 
     pub(crate) const fn taken(&mut self) {
-        self.is_taken = true;
+        self.is_told = true;
     }
 
     pub(crate) fn answered<T>(mut self, answer: &Result<T, SubmitError>) {
         self.is_answered = true;
-        let (Some(span), Err(error)) = (&mut self.span, answer) else { return };
-        match error {
-            SubmitError::Refused(_) | SubmitError::KeyReused => {
-                span.set("fintech.command.refused", error.to_string());
-            }
-            _ => span.fail(error.to_string()),
+        let Err(error) = answer else { return };
+        let is_decided = matches!(error, SubmitError::Refused(_) | SubmitError::KeyReused);
+        // Without a durable answer it is neither in time nor late: that it failed is told by the counter of commands.
+        self.is_told &= is_decided;
+        match &mut self.span {
+            Some(span) if is_decided => span.set("fintech.command.refused", error.to_string()),
+            Some(span) => span.fail(error.to_string()),
+            None => {}
         }
     }
 }
@@ -145,7 +147,7 @@ impl Drop for Waited {
         if let Some(span) = self.span.as_mut().filter(|_| !self.is_answered) {
             span.fail("the caller went away");
         }
-        if !self.is_taken {
+        if !self.is_told {
             return;
         }
         let waited = self.began.elapsed();
