@@ -275,6 +275,7 @@ impl Beside {
         fs::read_to_string(&self.log_path).unwrap_or_default()
     }
 
+    #[allow(dead_code)] // tests/watched asks for it.
     pub fn operations_url(&self) -> String {
         eventually("the port of operations", || operations_url(&self.log()))
     }
