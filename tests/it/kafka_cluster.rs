@@ -6,16 +6,26 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rdkafka::{
+    consumer::{BaseConsumer, Consumer as _},
+    producer::{BaseProducer, BaseRecord, Producer as _},
+};
 use serde_json::json;
 
 use crate::{
     kafka_relay::{effects_are_once_each, pay},
-    support::{backend::Kind, eventually, kafka::Kafka, server::Server},
+    support::{
+        backend::Kind,
+        eventually,
+        kafka::{Kafka, LANES},
+        server::Server,
+    },
 };
 
 const PROBE: [(&str, &str); 1] = [("FINTECH_PROBE", "1")];
 const TABLE: &str = "create table probe (event_id text, stream bigint, lane bigint, position bigint)";
 
+const REQUEST: Duration = Duration::from_secs(20);
 const OUTAGE: Duration = Duration::from_mins(1);
 
 /// The only broker goes away for a minute while payments go on: none is refused, none is lost, and what has gathered
@@ -161,4 +171,59 @@ fn a_broker_may_ask_for_tls_and_a_password() {
     );
     server.merchant();
     assert!(server.log().contains("starting without Kafka"));
+}
+
+/// The partition of the payments' topic and the node that leads it, by number; `None`: nobody does.
+fn leaders(kafka: &Kafka) -> Vec<(i32, Option<u32>)> {
+    let consumer: BaseConsumer = kafka.client().create().unwrap();
+    let metadata = consumer.fetch_metadata(Some(&kafka.topic("payment-events")), REQUEST).unwrap();
+    let partitions = metadata.topics()[0].partitions().iter();
+    partitions.map(|partition| (partition.id(), u32::try_from(partition.leader()).ok())).collect()
+}
+
+/// A producer with the relay's transactional id, as the relay makes it; every older one is fenced.
+fn relays_producer(kafka: &Kafka) -> BaseProducer {
+    let producer: BaseProducer =
+        kafka.client().set("transactional.id", format!("{}fintechplatform-relay", kafka.prefix)).create().unwrap();
+    producer.init_transactions(REQUEST).unwrap();
+    producer
+}
+
+/// The coordinator passes over partitions that have no leader when a transaction is ended, and knows nothing of it
+/// afterwards. The relay ends what older relays have left open; without that nothing would ever be published again.
+/// Failure mode 43.
+#[test]
+fn a_transaction_that_the_coordinator_has_forgotten_is_ended() {
+    let kafka = Kafka::cluster(3);
+    // Without replicas, so that a node takes its partitions with it.
+    kafka.make_topic("payment-events", LANES, &[]);
+    let mut server = kafka.server(Kind::Postgres, &[]);
+    let merchant = server.merchant();
+    server.completed_payment(&merchant, 100);
+    kafka.hold_the_log(&server);
+    server.kill();
+
+    let open = relays_producer(&kafka);
+    open.begin_transaction().unwrap();
+    let topic = kafka.topic("payment-events");
+    for (partition, _) in leaders(&kafka) {
+        let record = BaseRecord::to(&topic).partition(partition).key("k").payload("v");
+        open.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    open.flush(REQUEST).unwrap();
+    let (lost, Some(node)) = leaders(&kafka)[0] else { panic!("no leader") };
+    kafka.node("stop", node);
+    let leader = |partition: i32| leaders(&kafka).iter().find(|(id, _)| *id == partition).unwrap().1;
+    eventually("a partition without a leader", || leader(lost).is_none().then_some(()));
+    // What is open is ended, as far as the coordinator knows.
+    drop(relays_producer(&kafka));
+    kafka.node("start", node);
+    eventually("a leader", || leader(lost));
+
+    server.restart();
+    server.completed_payment(&merchant, 100);
+    kafka.hold_the_log(&server);
+    assert!(server.log().contains("that the coordinator had forgotten was ended"), "it was not forgotten");
+    server.verify_log();
+    assert_eq!(server.run(&["reconcile"]).code, Some(0));
 }

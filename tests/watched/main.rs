@@ -7,7 +7,6 @@
 // Everything here is a test, helpers included: an unwrap that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
 
-mod hanging;
 mod platform;
 mod queries;
 mod report;

@@ -84,6 +84,12 @@ impl Cluster {
         }
     }
 
+    /// The partitions of a topic that have a leader, with it.
+    pub fn leaders(&self, topic: usize) -> impl Iterator<Item = (i32, i32)> {
+        let leaders = self.leaders.iter();
+        leaders.filter(move |((of, _), _)| *of == topic).map(|((_, partition), broker)| (*partition, *broker))
+    }
+
     pub fn forget_leaders(&mut self) {
         self.leaders.clear();
     }

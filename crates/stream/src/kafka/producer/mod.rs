@@ -15,6 +15,7 @@ mod cluster;
 mod connection;
 mod error;
 mod extent;
+mod forgotten;
 mod sasl;
 
 use std::{
@@ -122,7 +123,8 @@ struct Sealed {
 }
 
 impl Producer {
-    /// Fences every older producer with the transactional id and ends its open transaction; tried until `deadline`.
+    /// Fences every older producer with the transactional id and ends its open transaction, also where the coordinator has
+    /// forgotten it; tried until `deadline`.
     pub fn init(config: Config, deadline: Instant) -> Result<Self, ProduceError> {
         let mut cluster = Cluster::new(&config.servers, config.security.clone(), config.topics.clone());
         cluster.refresh()?;
@@ -144,6 +146,7 @@ impl Producer {
             });
             match asked {
                 Ok((coordinator, id, transaction_version)) => {
+                    forgotten::end(&mut cluster, id);
                     return Ok(Self {
                         config,
                         cluster,
