@@ -2,7 +2,7 @@
 //! baseline and candidate right after each other, on fresh databases, so that ratios hold where absolute figures
 //! move with the machine and its neighbours.
 //!
-//! What is compared with whom is declared in [`payments`], [`reads`], [`events`], [`latency`] and [`life`]; a [`row`] is
+//! What is compared with whom is declared in [`payments`], [`reads`], [`events`], [`latency`], [`life`] and [`observed`]; a [`row`] is
 //! what comes out. The program is the real executable, as a user starts it, at the log level `warn`.
 
 pub mod baseline;
@@ -12,6 +12,7 @@ mod effect;
 mod events;
 mod latency;
 mod life;
+mod observed;
 mod payments;
 mod platform;
 mod program;
@@ -184,6 +185,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "growth-sqlite",
         about: "the same embedded",
         run: |context| Box::pin(life::growth(context, database::Kind::Sqlite)),
+    },
+    Scenario {
+        name: "observed",
+        about: "payments with lines of log, traces, metrics that are asked for, and all of it, against nothing of it",
+        run: |context| Box::pin(observed::observed(context)),
     },
     Scenario {
         name: "memory",
