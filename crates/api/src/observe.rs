@@ -20,10 +20,13 @@ use telemetry::{
     metrics::{Answered, Route},
     trace::{self, Scope, Span},
 };
+use utoipa::openapi::OpenApi;
 
 use crate::request_id::{X_REQUEST_ID, request_id};
 
 const TRACEPARENT: &str = "traceparent";
+/// What failures are answered with.
+const FAILURES: [u16; 2] = [500, 503];
 /// What no route has.
 const NO_ROUTE: &str = "none";
 /// More than both routers have; it cannot grow with what callers ask for.
@@ -71,6 +74,25 @@ impl Observed {
         let Route { method, route } = self.route;
         let answered = Answered { method, route, status: status.as_u16() };
         metrics().http_requests.get_or_create(&answered).inc();
+    }
+}
+
+/// Failures of the API are counted from zero on, so that the first one is a rise that an alert can see.
+pub fn begin_at_zero(described: &OpenApi) {
+    for (path, item) in &described.paths.paths {
+        let methods = [
+            ("GET", &item.get),
+            ("POST", &item.post),
+            ("PUT", &item.put),
+            ("PATCH", &item.patch),
+            ("DELETE", &item.delete),
+        ];
+        for (method, _) in methods.into_iter().filter(|(_, operation)| operation.is_some()) {
+            for status in FAILURES {
+                let answered = Answered { method, route: interned(path), status };
+                drop(metrics().http_requests.get_or_create(&answered));
+            }
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::{
-    access::GuardLayer, admin, analytics, balances, edge, event_stream, health, merchants, openapi, payments,
-    payments_export, problem_kind, request_log::Recorder, state::App, withdrawals,
+    access::GuardLayer, admin, analytics, balances, edge, event_stream, health, merchants, observe, openapi,
+    payments, payments_export, problem_kind, request_log::Recorder, state::App, withdrawals,
 };
 
 /// What the OpenAPI document describes.
@@ -40,7 +40,8 @@ pub fn documented() -> OpenApiRouter<App> {
 }
 
 pub fn router(app: App, guard: GuardLayer, recorder: Recorder, allowed_origins: &[String]) -> Router {
-    let (routes, _) = documented().split_for_parts();
+    let (routes, described) = documented().split_for_parts();
+    observe::begin_at_zero(&described);
     let docs = SwaggerUi::new("/docs").config(Config::new([openapi::PATH]));
     let routes = routes
         .route(openapi::PATH, get(openapi::show))
