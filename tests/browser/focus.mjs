@@ -8,6 +8,8 @@ const STOPS_MAX = 10;
 
 /** Presses Tab from the top of the page to its end. Gives what is wrong, as texts, and how many places have been reached. */
 export async function walkByTab(page) {
+  // Keys go to the page that is in front.
+  await page.bringToFront();
   const expected = await page.evaluate(number, FOCUSABLE);
   const faults = [];
   const reached = new Set();

@@ -1,8 +1,15 @@
 //! Whatever is sent, the answer is one that a person can act on, and nothing is written.
 
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpStream,
+};
+
 use serde_json::{Value, json};
 
 use crate::support::{
+    PATIENCE,
+    backend::Kind,
     client::{Answer, Content},
     fixtures::new_withdrawal,
     on_both_backends,
@@ -328,4 +335,31 @@ fn amounts_are_exact_up_to_their_limit(server: &mut Server) {
     }
     assert_eq!(server.balance(&merchant), (2 * LARGEST, 0));
     server.verify_balance(&merchant);
+}
+
+/// What stands before the body of an answer to this beginning of a request.
+fn head(server: &Server, request: &str) -> String {
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(request.replace('\n', "\r\n").as_bytes()).unwrap();
+    let lines = BufReader::new(stream).lines().map(Result::unwrap);
+    lines.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join("\n").to_lowercase()
+}
+
+/// What follows on the connection would be taken for the rest of the body, and whoever keeps connections is told so.
+#[test]
+fn an_answer_before_the_body_was_read_ends_the_connection() {
+    let server = Server::start(Kind::Sqlite);
+    let whole = "content-type: application/json\ncontent-length: 2\n\n{}";
+    let begun = "content-type: application/json\ncontent-length: 20\n\n{";
+    for (request, status, is_closed) in [
+        (format!("POST /api/nothing HTTP/1.1\nhost: x\n{begun}"), "404", true),
+        (format!("POST /api/merchants HTTP/1.1\nhost: x\n{whole}"), "400", false),
+        ("POST /api/nothing HTTP/1.1\nhost: x\n\n".to_owned(), "404", false),
+        ("GET /api/merchants HTTP/1.1\nhost: x\n\n".to_owned(), "200", false),
+    ] {
+        let head = head(&server, &request);
+        assert!(head.starts_with(&format!("http/1.1 {status}")), "{request}: {head}");
+        assert_eq!(head.contains("\nconnection: close"), is_closed, "{request}: {head}");
+    }
 }

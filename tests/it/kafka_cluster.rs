@@ -183,8 +183,11 @@ fn leaders(kafka: &Kafka) -> Vec<(i32, Option<u32>)> {
 
 /// A producer with the relay's transactional id, as the relay makes it; every older one is fenced.
 fn relays_producer(kafka: &Kafka) -> BaseProducer {
-    let producer: BaseProducer =
-        kafka.client().set("transactional.id", format!("{}fintechplatform-relay", kafka.prefix)).create().unwrap();
+    let producer: BaseProducer = kafka
+        .client()
+        .set("transactional.id", format!("{}fintechplatform-relay", kafka.prefix))
+        .create()
+        .unwrap();
     producer.init_transactions(REQUEST).unwrap();
     producer
 }

@@ -44,6 +44,7 @@ mod state;
 mod suggest;
 pub mod text;
 mod tls;
+mod unread;
 mod withdrawals;
 
 pub use health::Health;
