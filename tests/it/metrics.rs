@@ -280,7 +280,12 @@ fn a_database_that_is_away_is_told_and_the_rest_stays_as_it_was() {
     let clearing = "fintech_platform_balance_minor_units{account=\"Clearing\",currency=\"USD\"}";
     let before = wait_for(&server, &[("fintech_database_up", 1), (clearing, -700)]);
     server.let_database_connect(false);
+    let path = format!("/api/merchants/{merchant}/payments");
+    server.post(&path, &json!({"amountInMinorUnits": 1, "currency": "USD"})).expect(503);
     let away = wait_for(&server, &[("fintech_database_up", 0), (clearing, -700)]);
+    // It is told that it failed, and not how long a durable answer took.
+    away.expect("fintech_commands_total{command=\"create_payment\",outcome=\"failed\"}", 1);
+    assert_eq!(away.get("fintech_command_duration_seconds_count{command=\"create_payment\"}"), None);
     assert!(away.get("fintech_database_errors_total{kind=\"look\"}").unwrap() >= 1.0);
     let looked_at = "fintech_balances_looked_at_timestamp_seconds";
     assert_eq!(away.get(looked_at), before.get(looked_at), "its age is seen");

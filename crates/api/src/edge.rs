@@ -29,7 +29,6 @@ use crate::{
     problem_kind::Kind,
     request_id::{RequestId, X_REQUEST_ID, request_id},
     request_log::{Arrival, Recorder},
-    unread,
 };
 
 /// A smaller body costs more to compress than to send.
@@ -55,7 +54,6 @@ async fn edge(State(recorder): State<Recorder>, mut request: Request<Body>, next
     request.extensions_mut().insert(RequestId(id.clone()));
     let arrival = Arrival::of(&request);
     let (observed, scope) = Observed::begin(&request, &id);
-    let (request, unread) = unread::follow(request);
     let mut response = trace::within(scope.clone(), next.run(request)).await;
     let mut code = None;
     if is_without_body(&response) {
@@ -66,7 +64,6 @@ async fn edge(State(recorder): State<Recorder>, mut request: Request<Body>, next
     observed.end(&response);
     recorder.record(&arrival, &response, code, &id);
     response.headers_mut().insert(X_REQUEST_ID, id);
-    unread.tell(&mut response);
     response
 }
 

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use access::Access;
-use axum::{Router, extract::ConnectInfo, response::Response};
+use axum::{Router, extract::ConnectInfo, middleware, response::Response};
 use hyper::{Request, body::Incoming, service::Service};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -29,6 +29,7 @@ use crate::{
     router::router,
     state::{App, Limits},
     tls::Tls,
+    unread,
 };
 
 #[derive(Clone, Debug)]
@@ -139,7 +140,7 @@ pub async fn take_connections(
     shutdown: impl Future<Output = ()>,
 ) {
     let Shape { connections_max, head_timeout, lame_duck, drain_timeout, tls } = shape;
-    let router = TowerToHyperService::new(router);
+    let router = TowerToHyperService::new(router.layer(middleware::from_fn(unread::told)));
     let builder = Arc::new(connection_builder(head_timeout));
     let connections = Arc::new(Semaphore::new(connections_max));
     let graceful = GracefulShutdown::new();

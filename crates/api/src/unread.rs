@@ -14,34 +14,26 @@ use std::{
 use axum::{
     body::{Body, Bytes, HttpBody},
     http::{HeaderValue, Request, Version, header::CONNECTION},
+    middleware::Next,
     response::Response,
 };
 use hyper::body::{Frame, SizeHint};
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
-/// Whether there is something that nobody has read.
-pub struct Unread {
-    is_read: Arc<AtomicBool>,
-    version: Version,
-}
-
-pub fn follow(request: Request<Body>) -> (Request<Body>, Unread) {
-    let is_read = Arc::new(AtomicBool::new(request.body().is_end_stream()));
-    let unread = Unread { is_read: is_read.clone(), version: request.version() };
-    if is_read.load(Ordering::Relaxed) {
-        return (request, unread);
+/// A layer around all routes of a port.
+pub async fn told(request: Request<Body>, next: Next) -> Response {
+    // HTTP/2 ends the stream alone.
+    if request.body().is_end_stream() || request.version() >= Version::HTTP_2 {
+        return next.run(request).await;
     }
-    (request.map(|body| Body::new(Followed { body, is_read })), unread)
-}
-
-impl Unread {
-    /// HTTP/2 ends the stream alone.
-    pub fn tell(&self, response: &mut Response) {
-        if !self.is_read.load(Ordering::Relaxed) && self.version < Version::HTTP_2 {
-            response.headers_mut().insert(CONNECTION, CLOSE);
-        }
+    let is_read = Arc::new(AtomicBool::new(false));
+    let followed = |body| Body::new(Followed { body, is_read: is_read.clone() });
+    let mut response = next.run(request.map(followed)).await;
+    if !is_read.load(Ordering::Relaxed) {
+        response.headers_mut().insert(CONNECTION, CLOSE);
     }
+    response
 }
 
 struct Followed {

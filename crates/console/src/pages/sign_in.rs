@@ -53,11 +53,6 @@ pub async fn sign_in(
     if console.access().mode() == Mode::Open {
         return Ok(Redirect::to("/").into_response());
     }
-    let is_secure = !host(request.uri(), request.headers()).is_some_and(|host| is_this_machine(host.host()));
-    let before = cookie(request.headers(), SESSION_COOKIE).map(str::to_owned);
-    let body = to_bytes(request.into_body(), BODY_BYTES_MAX).await;
-    // Whoever is sent away has sent all of it: otherwise the connection would be closed under the next request.
-    let body = body.map_err(|_| Fault::bad_request("The form is too long, or was broken off."))?;
     if let Some(wait) = console.sign_ins().wait(peer.ip(), Instant::now()) {
         return Err(Fault::new(
             StatusCode::TOO_MANY_REQUESTS,
@@ -65,6 +60,10 @@ pub async fn sign_in(
             format!("Too many sign-ins from this address failed. Try again in {} s.", wait.as_secs() + 1),
         ));
     }
+    let is_secure = !host(request.uri(), request.headers()).is_some_and(|host| is_this_machine(host.host()));
+    let before = cookie(request.headers(), SESSION_COOKIE).map(str::to_owned);
+    let body = to_bytes(request.into_body(), BODY_BYTES_MAX).await;
+    let body = body.map_err(|_| Fault::bad_request("The form is too long, or was broken off."))?;
     let field = |name: &str| {
         let found = form_urlencoded::parse(&body).find(|(field, _)| field == name);
         found.map(|(_, value)| value.into_owned()).unwrap_or_default()
