@@ -178,6 +178,11 @@ fn profiles_tell_what_the_program_does(kind: Kind) {
     let ours = ["fintech::", "store::", "stream::", "console::", "api::"];
     let of_ours = ours.iter().any(|function| heap.value_in(function, "inuse_space").unwrap() > 0);
     assert!(of_ours, "stacks do not reach the program's own functions");
+    let (reached, all) = (heap.value_in("_start", "inuse_space"), heap.value_in("", "inuse_space"));
+    assert!(
+        2 * reached.unwrap() > all.unwrap(),
+        "stacks end before their threads' beginning: {reached:?} of {all:?}"
+    );
 }
 
 #[test]
