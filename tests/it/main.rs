@@ -50,4 +50,5 @@ mod settings;
 mod shutdown;
 mod tls;
 mod traces;
+mod watchers;
 mod withdrawals;

@@ -24,12 +24,13 @@ use crate::{
 /// The program looks every fifteen seconds; asking it more often than this only takes its time.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// These count trouble, or what people do about it: a run without any may leave them at nothing.
-const ONLY_IN_TROUBLE: [&str; 8] = [
+const ONLY_IN_TROUBLE: [&str; 9] = [
     "fintech_dead_letters_redriven_total",
     "fintech_database_errors_total",
     "fintech_kafka_client_errors_total",
     "fintech_spans_lost_total",
     "fintech_traces_not_kept_total",
+    "fintech_log_lines_lost_total",
     "fintech_requests_not_kept_total",
     "fintech_task_slow_polls_total",
     "tokio_forced_yields_total",

@@ -67,12 +67,14 @@ ROWS = [
         lines("Duration of a batch", "From locking the lanes to the end of COMMIT.",
               quantiles("fintech_batch_duration_seconds"), unit="s"),
     ]),
-    ("Kafka and traces", [
+    ("Kafka, traces and the log", [
         lines("Kafka reached", "1 when a broker answered the last look.", [("fintech_kafka_up", "{{instance}}")], alerts=["KafkaDown"]),
         lines("Errors of the Kafka clients", "Of the relay (producer) and the consumers.",
               [(f"sum by (kind) (rate(fintech_kafka_client_errors_total{RATE}))", "{{kind}}")], unit="ops"),
         lines("Spans", "That a collector took, and those that none did.",
               [(f"sum(rate(fintech_spans_exported_total{RATE}))", "exported"), (f"sum(rate(fintech_spans_lost_total{RATE}))", "lost")],
               unit="ops", alerts=["SpansLost"]),
+        lines("Lines of the log that were lost", "Standard output does not take them.",
+              [(f"sum by (instance) (rate(fintech_log_lines_lost_total{RATE}))", "{{instance}}")], unit="ops", alerts=["LogLinesLost"]),
     ]),
 ]

@@ -249,7 +249,7 @@ fn block_on_with<F, T>(
 where
     F: Future<Output = anyhow::Result<T>>,
 {
-    logging::start(&settings.logging, logs);
+    let _lines = logging::start(&settings.logging, logs)?;
     let exporting = settings.traces.as_ref().map(trace::start).transpose()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()

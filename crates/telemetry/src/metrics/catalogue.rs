@@ -163,13 +163,15 @@ catalogue! {
         kafka_consumer_lag: Gauges<GroupTopic> = "kafka_consumer_lag",
             "Events of a topic that a consumer has not handled, of the whole platform; consumer_group is the consumer's name";
     }
-    "Traces" {
+    "Traces and log lines" {
         spans_exported: Counter = "fintech_spans_exported",
             "Spans that a collector took";
         spans_lost: Counter = "fintech_spans_lost",
             "Spans that no collector took";
         traces_not_kept: Counter = "fintech_traces_not_kept",
             "Traces that were not begun while more than half of the queue waited";
+        log_lines_lost: Counter = "fintech_log_lines_lost",
+            "Lines of the log that found the queue to standard output full, or could not be written";
     }
     "Process" {
         build_info: Gauges<Build> = "fintech_build_info",

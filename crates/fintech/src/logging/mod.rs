@@ -1,5 +1,7 @@
 //! Log lines: text for people, JSON for machines. Each names the trace and the request that it belongs to.
 
+mod queue;
+
 use std::{
     fmt,
     io::{self, IsTerminal as _},
@@ -19,19 +21,25 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
+use self::queue::{Queue, Waiting};
 use crate::settings::Logging;
 
 #[derive(Clone, Copy)]
 pub enum Output {
+    /// For the program that serves: nobody who writes a line waits for it.
     Stdout,
     /// For commands whose result stands on standard output.
     Stderr,
 }
 
-pub fn start(logging: &Logging, output: Output) {
-    let (writer, is_terminal) = match output {
-        Output::Stdout => (BoxMakeWriter::new(io::stdout), io::stdout().is_terminal()),
-        Output::Stderr => (BoxMakeWriter::new(io::stderr), io::stderr().is_terminal()),
+/// What is given back is dropped at the end, when the last lines have been written.
+pub fn start(logging: &Logging, output: Output) -> io::Result<Option<Waiting>> {
+    let (writer, is_terminal, waiting) = match output {
+        Output::Stdout => {
+            let (queue, waiting) = Queue::to_stdout()?;
+            (BoxMakeWriter::new(queue), io::stdout().is_terminal(), Some(waiting))
+        }
+        Output::Stderr => (BoxMakeWriter::new(io::stderr), io::stderr().is_terminal(), None),
     };
     let text = match logging.format.as_str() {
         "auto" => is_terminal,
@@ -50,6 +58,7 @@ pub fn start(logging: &Logging, output: Output) {
         let lines = Lines::Json(format::format().json().flatten_event(true));
         builder.json().event_format(lines).init();
     }
+    Ok(waiting)
 }
 
 /// Who takes a profile is said by us; where the library's sources lay when it was built is of no use.
