@@ -24,10 +24,16 @@ prepare() {
 # put MODE FILE PLACE
 put() { command install -D -m "$1" "$2" "$3"; }
 
-# copy FOLDER PLACE: what git knows of it, so that nothing else gets in.
+# copy FOLDER PLACE: what git knows of it, so that nothing else gets in. What a link to a folder leads to is copied, too.
 copy() {
   local file
-  git ls-files -z -- "$1" | while IFS= read -r -d '' file; do put 0644 "$file" "$2/${file#"$1"/}"; done
+  git ls-files -z -- "$1" | while IFS= read -r -d '' file; do
+    if [ -d "$file" ]; then
+      copy "$(realpath --relative-to=. "$file")" "$2/${file#"$1"/}"
+    else
+      put 0644 "$file" "$2/${file#"$1"/}"
+    fi
+  done
 }
 
 # compress FILE PLACE

@@ -132,8 +132,14 @@ impl Engine {
             outage: None,
             brake: Brake::default(),
             is_moved: false,
-            how: How::First,
+            how: How::FromLog,
         }
+    }
+
+    /// Of events that come from a topic.
+    pub(crate) const fn on_topics(mut self) -> Self {
+        self.how = How::FromTopic;
+        self
     }
 
     /// Of events that were handled before.

@@ -35,7 +35,7 @@ impl Publishing {
             if trace.is_sampled() && self.spans.len() < SPANS_A_TRANSACTION_MAX {
                 let topic = &topics[stream];
                 let mut span = Span::child(&trace, Kind::Producer, format!("send {topic}"));
-                describe(&mut span, event, topic, "send");
+                describe(&mut span, event, KAFKA, topic, "send");
                 self.spans.push(span);
             }
         }
@@ -62,9 +62,19 @@ impl Drop for Publishing {
     }
 }
 
+const KAFKA: &str = "kafka";
+/// The conventions have no name for a log in a database.
+const LOG: &str = "fintech";
+
 /// What OpenTelemetry's conventions for messaging ask for.
-fn describe(span: &mut Span, event: &LogEvent, destination: &str, operation: &'static str) {
-    span.set("messaging.system", "kafka");
+fn describe(
+    span: &mut Span,
+    event: &LogEvent,
+    system: &'static str,
+    destination: &str,
+    operation: &'static str,
+) {
+    span.set("messaging.system", system);
     span.set("messaging.operation.name", operation);
     span.set("messaging.operation.type", operation);
     span.set("messaging.destination.name", destination.to_owned());
@@ -80,10 +90,21 @@ const SPANS_A_TRANSACTION_MAX: usize = 256;
 /// How a consumer comes to handle an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
-    /// For the first time: the event's trace goes on.
-    First,
-    /// Once more: a trace of its own.
+    /// For the first time, from the log: the event's trace goes on.
+    FromLog,
+    /// As that, from a topic.
+    FromTopic,
+    /// Once more, from the log: a trace of its own.
     Again,
+}
+
+impl How {
+    const fn system(self) -> &'static str {
+        match self {
+            Self::FromTopic => KAFKA,
+            Self::FromLog | Self::Again => LOG,
+        }
+    }
 }
 
 /// The spans of events that a consumer handles together. They tell of a failure unless their effects are committed.
@@ -116,10 +137,10 @@ fn spans(consumer: &'static str, events: &[LogEvent], how: How) -> Vec<Span> {
         let (stream, trace) = (event.stream.name(), event.trace_context());
         let name = format!("process {stream}");
         let mut span = match how {
-            How::First => Span::child(&trace, Kind::Consumer, name),
+            How::FromLog | How::FromTopic => Span::child(&trace, Kind::Consumer, name),
             How::Again => Span::linked(&[trace], Kind::Consumer, name),
         };
-        describe(&mut span, event, stream, "process");
+        describe(&mut span, event, how.system(), stream, "process");
         span.set("messaging.consumer.group.name", consumer);
         span
     };

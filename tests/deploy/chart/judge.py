@@ -4,6 +4,8 @@ repository asks of its pods. Says what is wrong and ends with 1.
 Kinds that are not Kubernetes' own (KEDA's, the Prometheus operator's) have no schema here and are counted only.
 """
 
+import pathlib
+import re
 import sys
 
 import kubernetes_validate
@@ -52,6 +54,23 @@ def faults_of_pod(pod):
             yield f"the pod is killed after {pod['terminationGracePeriodSeconds']} s and may need {needed}"
 
 
+def faults_of_rules(documents):
+    """Either none of the rules of deploy/prometheus, or all of them, with an address for each page."""
+    made = [group for document in documents if document["kind"] == "PrometheusRule" for group in document["spec"]["groups"]]
+    if not made:
+        return
+    files = sorted(pathlib.Path("deploy/prometheus/rules").glob("*.yml"))
+    wanted = [group for file in files for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]]
+    for group in made + wanted:
+        for rule in group["rules"]:
+            page = rule.get("annotations", {}).get("runbook_url", "")
+            if page and group in made and not re.match("https://.+/[A-Za-z]+\\.md$", page):
+                yield f"{rule['alert']}: {page} is no address"
+            rule.get("annotations", {}).pop("runbook_url", None)
+    if made != wanted:
+        yield "the rules are not those of deploy/prometheus/rules"
+
+
 def main():
     documents = [document for document in yaml.safe_load_all(sys.stdin) if document]
     faults, foreign = [], 0
@@ -66,6 +85,7 @@ def main():
             faults += [f"{name}: {fault}" for fault in faults_of_pod(pod)]
     names = [(document["kind"], document["metadata"]["name"]) for document in documents]
     faults += [f"{kind} {name} is there twice" for kind, name in set(names) if names.count((kind, name)) > 1]
+    faults += faults_of_rules(documents)
     if not documents:
         faults.append("there is nothing")
     for fault in faults:

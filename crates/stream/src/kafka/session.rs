@@ -100,7 +100,7 @@ impl Desk {
         session_timeout: Duration,
     ) -> Self {
         let slot = |consumer: &Arc<dyn Consumer>| {
-            Slot::new(Engine::new(store.clone(), consumer.clone(), settings), values.clone())
+            Slot::new(Engine::new(store.clone(), consumer.clone(), settings).on_topics(), values.clone())
         };
         Self {
             store: store.clone(),
