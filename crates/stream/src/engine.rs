@@ -291,44 +291,10 @@ impl Engine {
             transaction.commit().await?;
             transaction = self.store.begin().await?;
         }
-        for message in &batch.foreign {
-            dead_letter::park_foreign(transaction.as_mut(), name, message, now).await?;
-        }
-        let mut blocked = dead_letter::blocked(transaction.as_mut(), name, &batch.events).await?;
-        if fault::is_on(Fault::SkipParking) {
-            blocked.clear();
-        }
-        let (parked, free): (Vec<_>, Vec<_>) =
-            batch.events.iter().partition(|event| blocked.contains(&event.subject_id));
-        for event in &parked {
-            dead_letter::park(transaction.as_mut(), name, event, &Cause::Parked, now).await?;
-        }
-        let foreign = batch.foreign.len();
-        let mut became = Became { parked: parked.len(), foreign, ..Became::default() };
-        let done = if cause.is_some() { &mut became.dead } else { &mut became.handled };
-        *done = free.len();
-        if let Some(cause) = cause {
-            for event in free {
-                dead_letter::park(transaction.as_mut(), name, event, cause, now).await?;
-            }
-        } else if !fault::is_on(Fault::EffectBeforePosition) {
-            // Copied only when there are dead letters, which is rare.
-            let kept: Vec<LogEvent>;
-            let events = if free.len() == batch.events.len() {
-                &batch.events
-            } else {
-                kept = free.into_iter().cloned().collect();
-                &kept
-            };
-            for chunk in events.chunks(at_once) {
-                if let Err(error) = guarded(self.consumer.as_ref(), chunk, transaction.as_mut()).await {
-                    let event = &chunk[0];
-                    let place = (event.stream, event.lane);
-                    let trace = event.trace_context();
-                    return Ok(Err(Failure { place, position: event.position, trace, error }));
-                }
-            }
-        }
+        let became = match self.apply(batch, cause, at_once, transaction.as_mut()).await? {
+            Ok(became) => became,
+            Err(failure) => return Ok(Err(failure)),
+        };
         // If the answer to COMMIT is lost, the positions are read anew and tell what happened.
         self.positions = None;
         transaction.commit().await?;
@@ -337,6 +303,58 @@ impl Engine {
         self.positions = Some(positions);
         self.outage = None;
         Ok(Ok(true))
+    }
+
+    /// What the transaction does beside moving positions: foreign messages and events of blocked payments are set aside, and
+    /// the others handled, `at_once` together, or set aside for a `cause`.
+    async fn apply(
+        &self,
+        batch: &Batch,
+        cause: Option<&Cause<'_>>,
+        at_once: usize,
+        transaction: &mut dyn Transaction,
+    ) -> Result<Result<Became, Failure>, Trouble> {
+        let (name, now) = (self.consumer.name(), self.store.now());
+        for message in &batch.foreign {
+            dead_letter::park_foreign(transaction, name, message, now).await?;
+        }
+        let mut blocked = dead_letter::blocked(transaction, name, &batch.events).await?;
+        if fault::is_on(Fault::SkipParking) {
+            blocked.clear();
+        }
+        let (parked, free): (Vec<_>, Vec<_>) =
+            batch.events.iter().partition(|event| blocked.contains(&event.subject_id));
+        for event in &parked {
+            dead_letter::park(transaction, name, event, &Cause::Parked, now).await?;
+        }
+        let mut became = Became { parked: parked.len(), foreign: batch.foreign.len(), ..Became::default() };
+        if let Some(cause) = cause {
+            became.dead = free.len();
+            for event in free {
+                dead_letter::park(transaction, name, event, cause, now).await?;
+            }
+            return Ok(Ok(became));
+        }
+        became.handled = free.len();
+        if fault::is_on(Fault::EffectBeforePosition) {
+            return Ok(Ok(became));
+        }
+        // Copied only when there are dead letters, which is rare.
+        let kept: Vec<LogEvent>;
+        let events = if free.len() == batch.events.len() {
+            &batch.events
+        } else {
+            kept = free.into_iter().cloned().collect();
+            &kept
+        };
+        for chunk in events.chunks(at_once) {
+            if let Err(error) = guarded(self.consumer.as_ref(), chunk, transaction).await {
+                let event = &chunk[0];
+                let (place, trace) = ((event.stream, event.lane), event.trace_context());
+                return Ok(Err(Failure { place, position: event.position, trace, error }));
+            }
+        }
+        Ok(Ok(became))
     }
 
     fn conclude(&mut self, outcome: Result<bool, Failure>) -> Handled {
