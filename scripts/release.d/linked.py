@@ -62,7 +62,7 @@ VENDORED = [
     Library("zstd-sys", "Zstandard", "BSD-3-Clause", "pkg:github/facebook/zstd@v{}", "zstd/lib/zstd.h",
             r"#define ZSTD_VERSION_(?:MAJOR|MINOR|RELEASE) +(\d+)", "zstd/LICENSE", "cpe:2.3:a:facebook:zstandard:{}:*:*:*:*:*:*:*"),
     Library("libz-sys", "zlib", "Zlib", "pkg:github/madler/zlib@v{}", "src/zlib/zlib.h", r'#define ZLIB_VERSION "([\d.]+)',
-            "src/zlib/LICENSE", "cpe:2.3:a:zlib:zlib:{}:*:*:*:*:*:*:*", mark="deflate {} Copyright", unless_loaded="libz.so"),
+            "src/zlib/LICENSE", "cpe:2.3:a:zlib:zlib:{}:*:*:*:*:*:*:*", mark="\0{}\0", unless_loaded="libz.so"),
     Library("tikv-jemalloc-sys", "jemalloc", "BSD-2-Clause", "pkg:github/jemalloc/jemalloc@{}", "Cargo.toml", CARGO_VERSION,
             "jemalloc/COPYING", "cpe:2.3:a:jemalloc:jemalloc:{}:*:*:*:*:*:*:*"),
     Library("utoipa-swagger-ui-vendored", "swagger-ui", "Apache-2.0", "pkg:npm/swagger-ui-dist@{}", "README.md",
