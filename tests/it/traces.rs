@@ -184,9 +184,9 @@ fn the_console_leads_to_a_trace_that_is_kept() {
     }
 }
 
-/// A redrive is a trace of its own that names the one of the request.
+/// A redrive is a trace of its own that names the one of the request, and so is a replay.
 #[test]
-fn a_redrive_is_joined_to_the_trace_and_does_not_continue_it() {
+fn a_redrive_and_a_replay_are_joined_to_the_trace_and_do_not_continue_it() {
     let collector = Collector::start();
     let fail = [("FINTECH_PROBE", "1"), ("FINTECH_FAIL", "consumer=poison:the poisoned one")];
     let fast = [("Consumers__BackoffInitialMilliseconds", "10"), ("Consumers__BackoffMaxMilliseconds", "50")];
@@ -209,6 +209,15 @@ fn a_redrive_is_joined_to_the_trace_and_does_not_continue_it() {
     });
     assert_ne!(redriven.trace_id, TRACE);
     assert!(!redriven.is_failed);
+
+    let ended = server.run(&["replay", "--consumer", "daily_totals", "--from-beginning", "--why", "a test"]);
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    let replayed = collector.wait_for("the replay", |span| {
+        let is_of_it =
+            span.attributes.get("messaging.consumer.group.name").is_some_and(|c| c == "daily_totals");
+        is_of_it && span.id != redriven.id && span.trace_id != TRACE && span.links.contains(&TRACE.to_owned())
+    });
+    assert_ne!(replayed.trace_id, redriven.trace_id);
 }
 
 /// What waits is sent before the end; and a collector that answers nothing holds up neither payments nor the end.

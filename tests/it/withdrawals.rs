@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::support::{
     client::{Answer, Content},
+    collector::Collector,
     fixtures::{BANK_ACCOUNT, BANK_ROUTING, new_withdrawal},
     on_both_backends,
     server::Server,
@@ -107,6 +108,10 @@ fn an_inactive_merchant_takes_nothing_new(server: &mut Server) {
 
 /// Every path that takes a bank account number, the right ones and the wrong ones.
 fn a_full_bank_account_number_appears_nowhere(server: &mut Server) {
+    let collector = Collector::start();
+    server.set("Logging__Level", "trace");
+    server.set("Telemetry__OtlpEndpoint", collector.url());
+    server.restart();
     let merchant = server.merchant();
     server.completed_payment(&merchant, 5000);
     let path = format!("/api/merchants/{merchant}/withdrawals");
@@ -150,6 +155,9 @@ fn a_full_bank_account_number_appears_nowhere(server: &mut Server) {
     }
     assert_absent("the log", server.log().as_bytes());
     assert_absent("the database", &server.stored_bytes());
+    let spans = collector.spans();
+    assert!(!spans.is_empty());
+    assert_absent("a span", format!("{spans:?}").as_bytes());
 }
 
 #[track_caller]

@@ -3,6 +3,7 @@
 //! Names and labels are the router's routes, never paths: these may hold what is secret, and there is no end of them.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::{LazyLock, PoisonError, RwLock},
     time::Instant,
@@ -29,6 +30,8 @@ const TRACEPARENT: &str = "traceparent";
 const FAILURES: [u16; 2] = [500, 503];
 /// What no route has.
 const NO_ROUTE: &str = "none";
+/// As OpenTelemetry has it.
+const OTHER_METHOD: &str = "_OTHER";
 /// More than both routers have; it cannot grow with what callers ask for.
 const ROUTES_MAX: usize = 500;
 
@@ -48,11 +51,13 @@ impl Observed {
             request.extensions().get::<MatchedPath>().map_or(NO_ROUTE, |path| interned(path.as_str()));
         let route = Route { method: method(request.method()), route };
         let traceparent = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
-        let mut span = Span::server(traceparent, || format!("{} {}", route.method, route.route).into());
+        let mut span = Span::server(traceparent, || name(&route));
         let request_id = id.to_str().unwrap_or_default();
         if span.is_kept() {
             span.set("http.request.method", route.method);
-            span.set("http.route", route.route);
+            if route.route != NO_ROUTE {
+                span.set("http.route", route.route);
+            }
             span.set("fintech.request.id", request_id.to_owned());
         }
         metrics().http_requests_in_flight.inc();
@@ -113,6 +118,15 @@ pub async fn observe(mut request: Request<Body>, next: Next) -> Response {
     response
 }
 
+/// As OpenTelemetry's conventions for HTTP have it.
+fn name(Route { method, route }: &Route) -> Cow<'static, str> {
+    match (*method, *route) {
+        (OTHER_METHOD, NO_ROUTE) => "HTTP".into(),
+        (method, NO_ROUTE) => method.into(),
+        (method, route) => format!("{method} {route}").into(),
+    }
+}
+
 /// Of all methods that there could be, those that a router knows.
 fn method(method: &Method) -> &'static str {
     match *method {
@@ -123,7 +137,7 @@ fn method(method: &Method) -> &'static str {
         Method::PATCH => "PATCH",
         Method::DELETE => "DELETE",
         Method::OPTIONS => "OPTIONS",
-        _ => "other",
+        _ => OTHER_METHOD,
     }
 }
 

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use domain::{id::MerchantId, state::Outcome};
 use serde::Serialize;
 use store::error::{ReadError, SubmitError};
+use telemetry::{metrics, metrics::KindOf};
 use utoipa::ToSchema;
 
 use crate::problem_kind::{self as kind, Kind};
@@ -111,10 +112,13 @@ impl Problem {
 
     pub fn read(error: ReadError) -> Self {
         match error {
-            ReadError::Unavailable(cause) => Self {
-                cause: Some(cause.into()),
-                ..Self::new(kind::UNAVAILABLE, "The database is not available. Try again in a moment.")
-            },
+            ReadError::Unavailable(cause) => {
+                metrics().database_errors.get_or_create(&KindOf { kind: "read" }).inc();
+                Self {
+                    cause: Some(cause.into()),
+                    ..Self::new(kind::UNAVAILABLE, "The database is not available. Try again in a moment.")
+                }
+            }
             ReadError::Invalid(cause) => Self::internal(cause),
         }
     }

@@ -30,7 +30,7 @@ use telemetry::{
     metrics,
     metrics::{
         Build, Consumer as ConsumerLabel, DeadLetter, GroupTopic, Handled, KindOf, Letters, Outcome,
-        PlatformAccount, Stream as StreamLabel,
+        PlatformAccount, Reason, Stream as StreamLabel,
     },
 };
 use tokio::{
@@ -46,6 +46,13 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// As the help of the metrics has them: each begins at zero, so that the first one that is counted is a rise.
+const BATCH_OUTCOMES: [&str; 4] = ["committed", "empty", "failed", "unknown"];
+const PUBLISH_OUTCOMES: [&str; 2] = ["committed", "failed"];
+const DATABASE_KINDS: [&str; 4] = ["write", "read", "effect", "look"];
+const KAFKA_KINDS: [&str; 2] = ["producer", "consumer"];
+const KEY_OUTCOMES: [&str; 3] = ["first", "replayed", "reused"];
+const REFUSALS: [&str; 8] =
+    ["no_key", "malformed", "unknown", "expired", "revoked", "not_yours", "role", "rate"];
 const RUN_OUTCOMES: [&str; 3] = ["clean", "broken", "failed"];
 const EVENT_OUTCOMES: [&str; 5] = ["handled", "retried", "dead", "parked", "foreign"];
 const LETTER_KINDS: [&str; 3] = ["poison", "parked", "foreign"];
@@ -97,6 +104,26 @@ fn show_at_begin(store: &Store, settings: &Settings, consumers: &[Arc<dyn Consum
         Location::Postgres(_) => settings.store.writers.clamp(1, usize::from(store.lanes())),
     };
     metrics.commands_waiting_max.set(integer(writers.saturating_mul(settings.store.queue_commands_max)));
+    for outcome in BATCH_OUTCOMES {
+        drop(metrics.batches.get_or_create(&Outcome { outcome }));
+    }
+    for kind in DATABASE_KINDS {
+        drop(metrics.database_errors.get_or_create(&KindOf { kind }));
+    }
+    if settings.kafka.is_some() {
+        for outcome in PUBLISH_OUTCOMES {
+            drop(metrics.publish_transactions.get_or_create(&Outcome { outcome }));
+        }
+        for kind in KAFKA_KINDS {
+            drop(metrics.kafka_client_errors.get_or_create(&KindOf { kind }));
+        }
+    }
+    for outcome in KEY_OUTCOMES {
+        drop(metrics.idempotency.get_or_create(&Outcome { outcome }));
+    }
+    for reason in REFUSALS {
+        drop(metrics.access_refused.get_or_create(&Reason { reason }));
+    }
     for outcome in RUN_OUTCOMES {
         drop(metrics.reconciliation_runs.get_or_create(&Outcome { outcome }));
     }

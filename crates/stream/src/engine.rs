@@ -16,7 +16,11 @@ use store::{
     fault::{self, Fault},
     sql::Transaction,
 };
-use telemetry::trace::{self, Scope, TraceContext};
+use telemetry::{
+    metrics,
+    metrics::KindOf,
+    trace::{self, Scope, TraceContext},
+};
 use tokio::time::Instant;
 
 use crate::{
@@ -410,6 +414,7 @@ impl Engine {
     pub fn back_off(&mut self, reason: &str) -> Duration {
         let pause = self.outage.map_or(self.settings.backoff_initial, |pause| pause * 2);
         let pause = pause.min(self.settings.backoff_max);
+        metrics().database_errors.get_or_create(&KindOf { kind: "effect" }).inc();
         tracing::warn!(consumer = self.consumer.name(), reason, "the consumer waits for the database");
         self.outage = Some(pause);
         self.positions = None;

@@ -6,6 +6,7 @@
 //! tells on standard output that standard output is stuck.
 
 use std::{
+    cell::RefCell,
     fs::File,
     io::{self, Write},
     os::fd::AsFd as _,
@@ -28,6 +29,11 @@ const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(1);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 /// A disk that is only slow loses lines all the time; telling of it must not be most of what is written.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+thread_local! {
+    /// Of the thread that writes: a line of its own, which goes past the queue.
+    static OWN_LINE: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
 
 pub struct Queue {
     lines: SyncSender<Vec<u8>>,
@@ -55,6 +61,10 @@ impl Queue {
 impl Write for &Queue {
     /// A whole line at a time, as the library of log lines writes them.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let is_own = OWN_LINE.with_borrow_mut(|own| own.as_mut().map(|own| own.extend(line)).is_some());
+        if is_own {
+            return Ok(line.len());
+        }
         // Before it is there, so that it is never counted as written first.
         self.waiting.fetch_add(1, Ordering::SeqCst);
         if self.lines.try_send(line.to_vec()).is_err() {
@@ -95,14 +105,26 @@ fn write(mut output: impl Write, lines: &Receiver<Vec<u8>>, waiting: &AtomicU64)
         if written.is_err() {
             lost.inc();
         } else if lost.get() > told && told_at.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
-            let lines = lost.get() - told;
-            (told, told_at) = (lost.get(), Some(Instant::now()));
-            tracing::warn!(
-                lines,
-                "lines of the log were lost: they could not be written as fast as they came"
-            );
+            let now_lost = lost.get();
+            let line = own_line(|| {
+                let lines = now_lost - told;
+                tracing::warn!(
+                    lines,
+                    "lines of the log were lost: they could not be written as fast as they came"
+                );
+            });
+            if output.write_all(&line).is_ok() {
+                (told, told_at) = (now_lost, Some(Instant::now()));
+            }
         }
     }
+}
+
+/// What this thread says there, as it is to be written.
+fn own_line(say: impl FnOnce()) -> Vec<u8> {
+    OWN_LINE.set(Some(Vec::new()));
+    say();
+    OWN_LINE.take().unwrap_or_default()
 }
 
 #[cfg(test)]

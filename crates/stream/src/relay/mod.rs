@@ -491,7 +491,7 @@ fn log_published(events: &[LogEvent]) {
         trace::within_sync(Scope::of(event.trace_context()), || {
             tracing::info!(
                 event_type = event.event_type, event_id = %event.event_id, topic = event.stream.name(),
-                partition = event.lane.0, position = event.position, "Publishing event"
+                partition = event.lane.0, position = event.position, "Published event"
             );
         });
     }

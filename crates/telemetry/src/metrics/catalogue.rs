@@ -145,7 +145,7 @@ catalogue! {
         database_up: Gauge = "fintech_database_up",
             "1 when the last look at the database, every fifteen seconds, was answered";
         database_errors: Counters<KindOf> = "fintech_database_errors",
-            "Times that the database was not there for: a write, a read, an effect of a consumer, a look";
+            "Times that the database was not there for: a write, a read of the API, an effect of a consumer, a look";
         database_look_duration: Durations = "fintech_database_look_duration" in "seconds",
             "The look itself";
         kafka_up: LateGauge = "fintech_kafka_up",
