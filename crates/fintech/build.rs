@@ -32,9 +32,18 @@ fn main() {
             "{VARIABLE} must be 40 hexadecimal digits, {MODIFIED} behind them or not, and is {commit}"
         );
     }
+    println!("cargo::rustc-env=FINTECH_RUST_VERSION={}", rust_version());
     let shown = commit.as_ref().map_or(version.clone(), |commit| format!("{version} ({commit})"));
     println!("cargo::rustc-env=FINTECH_VERSION={shown}");
     println!("cargo::rustc-env=FINTECH_REVISION={}", commit.as_deref().unwrap_or(UNKNOWN));
+}
+
+/// Of the compiler that builds this, such as 1.95.0.
+fn rust_version() -> String {
+    let rustc = env::var_os("RUSTC").expect("cargo tells its compiler");
+    let output = Command::new(rustc).arg("--version").output().expect("a compiler says its version");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.split_whitespace().nth(1).expect("rustc VERSION").to_owned()
 }
 
 /// The commit of these sources, where they are a git tree of their own and not a folder in somebody else's.

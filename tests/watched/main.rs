@@ -123,7 +123,7 @@ impl Watch<'_> {
 
     /// This machine has little to run all of this on. When payments were late, an alert that then says so is right.
     fn is_excused(&self, alert: &Alert, fired: f64) -> bool {
-        alert.name == "CommandLatencyBudgetBurn" && self.witness.was_late(fired)
+        alert.name == "CommandLatencyBudgetBurn" && self.witness.was_late(&alert.severity, fired)
     }
 
     /// Whether it follows from a fault that had begun.

@@ -19,10 +19,10 @@ use crate::{
 /// The objective of deploy/slo/slos.yaml.
 const IN_TIME: Duration = Duration::from_millis(100);
 const BETWEEN_PAYMENTS: Duration = Duration::from_millis(50);
-/// One of so many payments, a third of what the objective allows: this one sees only a part of them.
-const LATE_SHARE: usize = 300;
-/// What the alerts look back on, in seconds: an hour and six hours, sixty times faster.
-const WINDOWS: [f64; 2] = [60.0, 360.0];
+/// What the alerts look back on, sixty times faster, in seconds, and a third of the share that must be late there: this one
+/// sees only a part of the payments.
+const PAGE: [(f64, f64); 2] = [(60.0, 0.144 / 3.0), (360.0, 0.06 / 3.0)];
+const TICKET: [(f64, f64); 1] = [(360.0, 0.01 / 3.0)];
 
 #[derive(Clone, Default)]
 pub struct Witness(Arc<Seen>);
@@ -37,8 +37,8 @@ struct Seen {
 struct Payment {
     /// When it was answered.
     at: f64,
-    /// Or not made.
-    is_late: bool,
+    /// How long that took, if it was late or not made.
+    late: Option<f64>,
 }
 
 impl Witness {
@@ -52,8 +52,9 @@ impl Witness {
             while !seen.is_over.load(Ordering::Relaxed) {
                 let begun = Instant::now();
                 let answer = client.try_send("POST", &path, &[], &Content::Json(&body));
-                let is_late = answer.map_or(true, |answer| answer.status != 201) || begun.elapsed() > IN_TIME;
-                let payment = Payment { at: stack::now(), is_late };
+                let (is_made, took) = (answer.is_ok_and(|answer| answer.status == 201), begun.elapsed());
+                let late = (!is_made || took > IN_TIME).then_some(took.as_secs_f64());
+                let payment = Payment { at: stack::now(), late };
                 seen.payments.lock().unwrap_or_else(PoisonError::into_inner).push(payment);
                 thread::park_timeout(BETWEEN_PAYMENTS);
             }
@@ -62,23 +63,24 @@ impl Witness {
     }
 
     /// Whether so many payments were late in a window up to then that an alert about it is right, whatever else this
-    /// machine does.
-    pub fn was_late(&self, until: f64) -> bool {
-        WINDOWS.into_iter().any(|window| {
-            let (payments, late) = self.counts(until - window, until);
-            late > 0 && late * LATE_SHARE >= payments
+    /// machine does. By the time that they were waited for: who pays one after the other waits only once for a pause in
+    /// which many others are late.
+    pub fn was_late(&self, severity: &str, until: f64) -> bool {
+        let windows = if severity == "page" { &PAGE[..] } else { &TICKET[..] };
+        let payments = self.0.payments.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(first) = payments.first() else { return false };
+        windows.iter().any(|(window, share)| {
+            let from = (until - window).max(first.at);
+            let within = payments.iter().filter(|payment| (from..=until).contains(&payment.at));
+            let late: f64 = within.filter_map(|payment| payment.late).sum();
+            late > 0.0 && late >= share * (until - from)
         })
     }
 
     /// Payments, and how many of them were late or not made.
     pub fn seen(&self) -> (usize, usize) {
-        self.counts(f64::MIN, f64::MAX)
-    }
-
-    fn counts(&self, from: f64, until: f64) -> (usize, usize) {
         let payments = self.0.payments.lock().unwrap_or_else(PoisonError::into_inner);
-        let within = payments.iter().filter(|payment| (from..=until).contains(&payment.at));
-        within.fold((0, 0), |(all, late), payment| (all + 1, late + usize::from(payment.is_late)))
+        (payments.len(), payments.iter().filter(|payment| payment.late.is_some()).count())
     }
 
     pub fn stop(&self) {
@@ -86,14 +88,16 @@ impl Witness {
     }
 }
 
-/// A quarter of an hour in time says nothing of the minute before an alert, and a late one after it excuses nothing.
+/// What was late excuses an alert that follows, not one before it, and not for ever.
 #[test]
 fn an_alert_is_excused_by_what_was_late_before_it() {
     let witness = Witness::default();
-    let paid = |at: u32| Payment { at: at.into(), is_late: (100..104).contains(&at) };
+    let paid = |at: u32| Payment { at: at.into(), late: (at == 100).then_some(5.0) };
     witness.0.payments.lock().unwrap().extend((0..2000).map(paid));
-    assert!(!witness.was_late(99.0));
-    assert!(witness.was_late(110.0));
-    assert!(!witness.was_late(1000.0));
-    assert_eq!(witness.seen(), (2000, 4));
+    assert!(!witness.was_late("page", 99.0));
+    assert!(witness.was_late("page", 110.0));
+    assert!(!witness.was_late("page", 400.0));
+    assert!(witness.was_late("ticket", 400.0));
+    assert!(!witness.was_late("ticket", 1000.0));
+    assert_eq!(witness.seen(), (2000, 1));
 }

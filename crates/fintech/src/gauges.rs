@@ -96,7 +96,7 @@ async fn run(
 /// What is known before anything was looked at.
 fn show_at_begin(store: &Store, settings: &Settings, consumers: &[Arc<dyn Consumer>]) {
     let metrics = metrics();
-    let (version, rust_version) = (env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_RUST_VERSION"));
+    let (version, rust_version) = (env!("CARGO_PKG_VERSION"), env!("FINTECH_RUST_VERSION"));
     let build = Build { version, revision: env!("FINTECH_REVISION"), rust_version };
     metrics.build_info.get_or_create(&build).set(1);
     let writers = match settings.store.location {

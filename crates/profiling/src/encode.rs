@@ -88,7 +88,8 @@ struct Names {
     texts: Vec<String>,
     text_places: HashMap<String, i64>,
     functions: Vec<Function>,
-    function_ids: HashMap<String, u64>,
+    /// By name and file: what was inlined is called `{closure#0}` in many.
+    function_ids: HashMap<(String, String), u64>,
     locations: Vec<Location>,
     location_ids: HashMap<usize, u64>,
 }
@@ -141,13 +142,14 @@ impl Names {
     }
 
     fn function(&mut self, name: &str, system_name: &str, file: &str) -> u64 {
-        if let Some(id) = self.function_ids.get(name) {
+        let key = (name.to_owned(), file.to_owned());
+        if let Some(id) = self.function_ids.get(&key) {
             return *id;
         }
         let id = self.functions.len() as u64 + 1;
         let (place, system_name, filename) = (self.text(name), self.text(system_name), self.text(file));
         self.functions.push(Function { id, name: place, system_name, filename });
-        self.function_ids.insert(name.to_owned(), id);
+        self.function_ids.insert(key, id);
         id
     }
 }
@@ -155,6 +157,18 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn functions_of_one_name_keep_their_files() {
+        let mut names = Names::default();
+        let mut file_of = |file: &str| {
+            let id = names.function("{closure#0}", "", file);
+            let function = &names.functions[usize::try_from(id).unwrap() - 1];
+            names.texts[usize::try_from(function.filename).unwrap()].clone()
+        };
+        assert_eq!(["a.rs", "b.rs", "a.rs"].map(&mut file_of), ["a.rs", "b.rs", "a.rs"]);
+        assert_eq!(names.functions.len(), 2);
+    }
 
     #[test]
     fn stacks_are_read_back_with_names_and_sums() {

@@ -126,7 +126,7 @@ fn write(mut output: impl Write, lines: &Receiver<Vec<u8>>, waiting: &AtomicU64)
                     (told, told_at) = (now_lost, Some(Instant::now()));
                 }
             }
-            // Whoever says something meanwhile has nobody to wake, which costs more than the line.
+            // Whoever says something meanwhile has nobody to wake.
             thread::sleep(BETWEEN_WRITES);
             next = lines.try_recv().ok();
         }
